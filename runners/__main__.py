@@ -1,0 +1,46 @@
+"""`python -m runners starters`: put the shipped models into the store. `score`: many photos at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from settings import Settings, configure_environment
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m runners", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    starters = commands.add_parser("starters", help="import the shipped starter models unless a model is there")
+    starters.add_argument("--from", dest="folder", type=Path, default=None, help="folder of the archives")
+    score = commands.add_parser("score", help="classify a folder of photos into a parquet file")
+    score.add_argument("path", type=Path, help="a photo or a folder of photos")
+    score.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and errors.jsonl")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        print(f"error: CIFAR_{str(first['loc'][0]).upper()}: {first['msg']}", file=sys.stderr)
+        return 2
+    configure_environment(settings)
+    from runners import score as scoring
+    from runners import store
+    from runners.artifacts import ArtifactError
+
+    try:
+        if arguments.command == "score":
+            return scoring.run(arguments.path, arguments.out, settings)
+        new = store.import_starters(arguments.folder or store.STARTERS)
+    except (store.StoreError, ArtifactError, scoring.ScoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"imported {', '.join(new)}" if new else "the starter models are in the store")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The network as a BentoML service of its own, for `CIFAR_RUNNERS=separate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bentoml
+import numpy as np
+
+from runners.artifacts import read_network_card
+from runners.network import load_network
+from settings import Settings
+
+SETTINGS = Settings()
+
+# BentoML's client closes its session after so many requests with others still in flight, which fails them. Never is
+# best.
+KEEP_SESSION = {"max_requests": 2**62, "max_age": 1e12}
+
+
+@bentoml.service(name="cifar_cnn_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION)
+class CnnRunner:
+    """Pixels to network outputs. The caller batches, so this does not."""
+
+    model = bentoml.models.BentoModel(SETTINGS.cnn_tag)
+
+    def __init__(self) -> None:
+        folder = Path(self.model.path)
+        read_network_card(folder)  # verifies the files
+        self._infer = load_network(folder, SETTINGS.engine)
+        self._infer(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
+
+    @bentoml.api
+    def infer(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels uint8 (n, 32, 32, 3) -> logits and embedding side by side, float32 (n, classes + d)."""
+        return np.concatenate(self._infer(np.asarray(pixels, np.uint8)), axis=1)

@@ -1,0 +1,101 @@
+"""The one settings object: read from the environment (prefix ``CIFAR_``) and ``.env``, validated, frozen, passed in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+
+
+class Settings(BaseSettings):
+    """Everything an owner may choose. Each field is the environment variable ``CIFAR_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="CIFAR_", env_file=".env", extra="ignore", frozen=True)
+
+    var: Path = Field(ROOT / "var", description="folder of all data, databases and stores")
+    data_dir: Path | None = Field(None, description="data root with the CIFAR sets; default var/data")
+
+    engine: Literal["openvino", "tensorflow"] = Field("openvino", description="what runs the network when serving")
+    runners: Literal["inprocess", "separate"] = Field(
+        "inprocess", description="run network and gate in the API process, or as BentoML services of their own"
+    )
+    cnn_tag: str = Field("cifar_cnn:latest", description="BentoML tag of the network to serve; its gate follows")
+    max_batch: int = Field(64, ge=1, le=1024, description="most images in one call of the network")
+    max_queue: int = Field(512, ge=1, description="most images waiting for the network; more get 503")
+    refuse_share: float = Field(
+        0.05, gt=0, lt=0.5, description="share of good images that the gate may refuse (its conformal level)"
+    )
+
+    max_upload_bytes: int = Field(10_000_000, ge=1_000, description="largest photo, bytes")
+    max_pixels: int = Field(50_000_000, ge=1_024, description="largest photo, pixels")
+    max_batch_bytes: int = Field(50_000_000, ge=1_000, description="largest /classify_batch call, bytes")
+    max_files: int = Field(256, ge=1, description="most photos in one /classify_batch call")
+
+    api_tokens: tuple[str, ...] = Field((), description="JSON list of bearer tokens; none needed when empty")
+
+    page: bool = Field(True, description="mount the web page at /ui/")
+    monitoring: bool = Field(True, description="profile live traffic")
+    window_rows: int = Field(1000, ge=1, description="rows after which a window of the profile is flushed")
+    window_seconds: float = Field(300.0, gt=0, description="seconds after which a window is flushed")
+    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="false drift alarms per window on unchanged data")
+    min_rows: int = Field(50, ge=10, description="fewest rows on which drift is judged")
+
+    database_url: str | None = Field(None, description="SQLAlchemy URL of the feedback store; default SQLite in var")
+    image_store: Path | None = Field(None, description="folder of the kept photos; default var/images")
+    keep_images: Literal["none", "feedback"] = Field(
+        "feedback", description="which photos are kept: none, or those that somebody gave feedback on"
+    )
+    retention_days: int = Field(365, ge=1, description="age at which `monitoring purge` deletes feedback and photos")
+    feedback_minutes: float = Field(60.0, gt=0, description="how long after a prediction feedback on it is taken")
+    pending_bytes: int = Field(256_000_000, ge=1_000_000, description="memory for photos that await feedback")
+
+    mlflow_uri: str | None = Field(None, description="MLflow tracking URI; default SQLite in var")
+
+    @property
+    def data_root(self) -> Path:
+        return self.data_dir or self.var / "data"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.var / 'feedback.db'}"
+
+    @property
+    def images(self) -> Path:
+        return self.image_store or self.var / "images"
+
+    @property
+    def mlflow(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.var / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Artifact folder of experiments that we create in the default store."""
+        return self.var / "mlflow-artifacts"
+
+    @property
+    def bentoml_home(self) -> Path:
+        return self.var / "bentoml"
+
+
+def configure_environment(settings: Settings) -> None:
+    """Point the libraries at our folders and silence their telemetry; what the caller has set wins.
+
+    Call it before importing bentoml, gradio, mlflow or whylogs: each reads these variables at import.
+    """
+    for name, value in {
+        "BENTOML_HOME": str(settings.bentoml_home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "WHYLOGS_NO_ANALYTICS": "True",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,87 @@
+"""Profiles: exact counts and means, honest quantiles, merging, bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitoring import profiles
+
+
+def numbers(values):
+    return profiles.profile({"brightness": np.asarray(values, np.float64)}).numeric("brightness")
+
+
+def test_counts_and_means_are_exact(table):
+    made = table(1_000)
+    profile = profiles.profile(made, refuse_share="0.05")
+    assert profile.rows == 1_000
+    values, counts = np.unique(made["label"], return_counts=True)
+    assert profile.categorical("label").counts == dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert profile.numeric("contrast").mean == pytest.approx(made["contrast"].mean(), abs=1e-12)
+    assert profile.numeric("contrast").deviation == pytest.approx(made["contrast"].std(ddof=1), rel=1e-9)
+    assert profile.numeric("accepted_confidence").count == (made["refused"] == "no").sum()
+
+
+def test_a_small_profile_holds_every_value():
+    values = np.array([3.0, 1.0, 2.0, 2.0])
+    column = numbers(values)
+    assert column.support.tolist() == [1, 2, 3]
+    assert column.cdf(np.array([1.0, 2.0, 2.5])).tolist() == [0.25, 0.75, 0.75]
+    assert column.cdf(np.array([1.0, 2.0, 2.5]), inclusive=False).tolist() == [0, 0.25, 0.75]
+    assert column.rank_error == 0
+
+
+def test_the_rank_error_bounds_a_large_merged_profile():
+    values = np.random.default_rng(1).normal(size=60_000)
+    parts = [profiles.profile({"brightness": part}) for part in np.array_split(values, 30)]
+    column = profiles.merge(parts).numeric("brightness")
+    assert column.count == len(values)
+    points = np.sort(values)[::50]
+    truth = np.searchsorted(np.sort(values), points, side="right") / len(values)
+    assert 0 < np.abs(column.cdf(points) - truth).max() <= column.rank_error < 0.001
+
+
+@pytest.mark.parametrize("classes", [2, 60, 1_000])
+def test_categories_are_counted_exactly_through_merging_and_bytes(classes):
+    rng = np.random.default_rng(classes)
+    names = np.array([f"class {i}" for i in range(classes)])
+    batches = [rng.choice(names, 5_000) for _ in range(4)]
+    parts = [profiles.from_bytes(profiles.profile({"label": batch}).to_bytes()) for batch in batches]
+    values, counts = np.unique(np.concatenate(batches), return_counts=True)
+    assert profiles.merge(parts).categorical("label").counts == dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_too_many_values_to_count_are_an_error_not_a_guess():
+    names = np.array([f"class {i}" for i in range(20_000)])
+    with pytest.raises(ValueError, match="too many"):
+        profiles.profile({"label": names}).categorical("label")
+
+
+def test_merging_leaves_its_parts_alone(table):
+    parts = [profiles.profile(table(n, seed=n), cnn=f"cnn:{n}", forest="f", end=str(n)) for n in (10, 20)]
+    merged = profiles.merge(parts)
+    assert merged.rows == 30
+    assert merged.metadata == {"cnn": "mixed", "forest": "f", "end": "20"}
+    assert [part.rows for part in parts] == [10, 20]
+    assert parts[0].metadata["cnn"] == "cnn:10"
+    assert profiles.from_bytes(merged.to_bytes()).metadata == merged.metadata
+
+
+def test_a_snapshot_does_not_grow(table):
+    builder = profiles.ProfileBuilder()
+    builder.track(table(5))
+    snapshot = builder.build()
+    builder.track(table(5))
+    assert (snapshot.rows, snapshot.numeric("contrast").count, builder.rows) == (5, 5, 10)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 60, -200])
+def test_damaged_bytes_are_told(table, cut):
+    with pytest.raises(ValueError, match="damaged"):
+        profiles.from_bytes(profiles.profile(table(50)).to_bytes()[:cut])
+
+
+def test_a_missing_column_is_told():
+    with pytest.raises(KeyError, match="contrast"):
+        profiles.profile({"brightness": np.ones(3)}).numeric("contrast")

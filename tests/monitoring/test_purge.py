@@ -1,0 +1,213 @@
+"""The purge: what is deleted is gone from tables, folders and files, and nothing else is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from monitoring import purge
+from monitoring.feedback import Feedback, FeedbackStore, NewFeedback
+from settings import Settings
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(var=tmp_path / "var", database_url=None, image_store=None, retention_days=30)
+
+
+@pytest.fixture
+def store(settings: Settings) -> FeedbackStore:
+    return FeedbackStore.open(settings)
+
+
+@pytest.fixture
+def command(settings: Settings) -> Run:
+    def run(*words: str) -> int:
+        parser = argparse.ArgumentParser()
+        purge.add_arguments(parser)
+        return purge.run(parser.parse_args(words), settings)
+
+    return run
+
+
+@pytest.fixture
+def report(command: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    def run(*words: str) -> dict[str, Any]:
+        assert command(*words, "--json") == 0
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run
+
+
+def save(store: FeedbackStore, prediction_id: str, image: bytes | None = None, days_ago: float = 0) -> None:
+    store.save(
+        NewFeedback(
+            prediction_id=prediction_id,
+            correct=False,
+            label="dog",
+            note=f"remark-about-{prediction_id}",
+            predicted_label="cat",
+            best_guess="cat",
+            probability=0.6,
+            in_distribution=True,
+            ood_p_value=0.5,
+            cnn_tag="cifar_cnn:test",
+            image=image if image is not None else f"photo-of-{prediction_id}".encode(),
+        )
+    )
+    given = datetime.now(UTC) - timedelta(days=days_ago)
+    with store.database.writing() as session:
+        session.execute(update(Feedback).where(Feedback.prediction_id == prediction_id).values(created_at=given))
+
+
+def left(store: FeedbackStore) -> set[str]:
+    return {row.prediction_id for row in store.pending()}
+
+
+def files_with(settings: Settings, secret: bytes) -> list[Path]:
+    return [path for path in settings.var.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_one_prediction_goes_with_every_byte(store: FeedbackStore, settings: Settings, command: Run) -> None:
+    save(store, "gone")
+    save(store, "kept")
+    assert files_with(settings, b"remark-about-gone")
+    assert files_with(settings, b"photo-of-gone")
+    assert command("--prediction-id", "gone") == 0
+    assert left(store) == {"kept"}
+    assert files_with(settings, b"remark-about-gone") == files_with(settings, b"photo-of-gone") == []
+    assert files_with(settings, b"remark-about-kept")
+    assert files_with(settings, b"photo-of-kept")
+
+
+def test_retention_is_the_default_and_days_can_be_chosen(
+    store: FeedbackStore, report: Callable[..., dict[str, Any]]
+) -> None:
+    for name, age in {"new": 0.0, "week": 7.5, "recent": 29.9, "old": 30.1}.items():
+        save(store, name, days_ago=age)
+    expected = {"dry_run": False, "answers": 1, "photos": 1, "orphans": 0, "spool_files": 0}
+    assert report() == expected
+    assert left(store) == {"new", "week", "recent"}
+    assert report("--older-than-days", "7") == expected | {"answers": 2, "photos": 2}
+    assert left(store) == {"new"}
+
+
+def test_a_photo_shared_with_a_newer_answer_stays(store: FeedbackStore, report: Callable[..., dict[str, Any]]) -> None:
+    save(store, "old", b"same photo", days_ago=90)
+    save(store, "new", b"same photo")
+    assert report("--dry-run")["photos"] == 0
+    assert report()["photos"] == 0
+    (row,) = store.pending()
+    assert store.images.get(str(row.image_sha256)) == b"same photo"
+
+
+def test_all_leaves_nothing(store: FeedbackStore, settings: Settings, report: Callable[..., dict[str, Any]]) -> None:
+    for number in range(3):
+        save(store, f"p{number}")
+    store.images.put(b"an orphan")
+    (settings.var / "spool" / "deep").mkdir(parents=True)
+    (settings.var / "spool" / "deep" / "rows.bin").write_bytes(b"spooled rows")
+    assert report("--all", "--yes") == {"dry_run": False, "answers": 3, "photos": 3, "orphans": 1, "spool_files": 1}
+    assert sum(store.counts().values()) == 0
+    for secret in (b"remark-about", b"photo-of", b"an orphan", b"spooled rows"):
+        assert files_with(settings, secret) == []
+
+
+def test_the_database_file_shrinks(store: FeedbackStore, settings: Settings, command: Run) -> None:
+    for number in range(60):
+        save(store, f"p{number}" + "x" * 50)
+    assert command("--prediction-id", "p0" + "x" * 50) == 0
+    full = (settings.var / "feedback.db").stat().st_size
+    assert command("--all", "--yes") == 0
+    assert (settings.var / "feedback.db").stat().st_size < full
+
+
+def test_a_dry_run_tells_the_same_numbers_and_deletes_nothing(
+    store: FeedbackStore, settings: Settings, report: Callable[..., dict[str, Any]]
+) -> None:
+    save(store, "old", days_ago=90)
+    save(store, "new")
+    store.images.put(b"an orphan")
+    (settings.var / "spool").mkdir()
+    (settings.var / "spool" / "rows.bin").write_bytes(b"spooled rows")
+    dry, dry_all = report("--dry-run"), report("--all", "--dry-run")
+    assert left(store) == {"old", "new"}
+    assert len(list(store.images.digests())) == 3
+    assert files_with(settings, b"spooled rows")
+    assert dry == report() | {"dry_run": True} == {
+        "dry_run": True, "answers": 1, "photos": 1, "orphans": 1, "spool_files": 0,
+    }  # fmt: skip
+    assert dry_all == {"dry_run": True, "answers": 2, "photos": 2, "orphans": 1, "spool_files": 1}
+
+
+def test_orphans_and_unfinished_files_are_swept(
+    store: FeedbackStore, settings: Settings, report: Callable[..., dict[str, Any]]
+) -> None:
+    save(store, "kept")
+    orphan = store.images.path(store.images.put(b"an orphan"))
+    part = orphan.with_name(f"{orphan.stem}.00c0ffee.part")
+    part.write_bytes(b"half a pho")
+    foreign = settings.images / "readme.txt"
+    foreign.write_text("not ours")
+    assert report()["orphans"] == 2
+    assert [path.exists() for path in (orphan, part, foreign)] == [False, False, True]
+    assert left(store) == {"kept"}
+    assert len(list(store.images.digests())) == 1
+
+
+def test_an_empty_database_does_not_cost_the_photos_of_another(
+    store: FeedbackStore, report: Callable[..., dict[str, Any]]
+) -> None:
+    sha256 = store.images.put(b"belongs to a database that is not configured here")
+    assert report()["orphans"] == 0
+    assert store.images.exists(sha256)
+    assert report("--all", "--yes")["orphans"] == 1
+
+
+def test_the_sentence_for_people(store: FeedbackStore, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    save(store, "old", days_ago=90)
+    assert command("--dry-run") == 0
+    assert command() == 0
+    numbers = "1 answers, 1 photos, 0 orphan files, 0 spooled files."
+    assert capsys.readouterr().out == f"Would delete {numbers}\nDeleted {numbers}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--all",), "add --yes"),
+        (("--all", "--yes", "--prediction-id", "p"), "Choose one"),
+        (("--older-than-days", "5", "--prediction-id", "p"), "Choose one"),
+        (("--older-than-days", "0"), "1 to 36,500"),
+        (("--older-than-days", "99999999999"), "1 to 36,500"),
+        (("--prediction-id", "nobody"), "no feedback on the prediction 'nobody'"),
+    ],
+)
+def test_bad_input_is_one_line_and_deletes_nothing(
+    store: FeedbackStore, command: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    save(store, "p", days_ago=10)
+    assert command(*words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err[:7], err.count("\n")) == ("", "purge: ", 1)
+    assert sentence in err
+    assert left(store) == {"p"}
+
+
+def test_a_store_that_cannot_be_used_is_exit_code_3(
+    command: Run, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.var.mkdir()
+    (settings.var / "feedback.db").write_bytes(b"this is not a database" * 500)
+    assert command() == 3
+    assert "purge: Feedback cannot be stored or read right now" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""MLflow: one store, one run per model, windows that are stored once and come back as they went in."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitoring import profiles, tracking
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TAG = "cifar_cnn:abc"
+
+
+def test_a_new_store_has_both_experiments_and_no_mlruns(tracked):
+    settings = tracked()
+    tracking.ensure_store(settings)
+    tracking.ensure_store(settings)
+    client = tracking.client(settings)
+    for name in (tracking.MONITORING, tracking.TRAINING):
+        location = client.get_experiment_by_name(name).artifact_location
+        assert location == (settings.mlflow_artifacts / name).resolve().as_uri()
+    assert not Path("mlruns").exists()
+
+
+def test_a_store_is_created_from_nothing(tmp_path, tracked):
+    settings = tracked(var=tmp_path / "deep" / "var")
+    tracking.ensure_store(settings)
+    assert (settings.var / "mlflow.db").is_file()
+
+
+def test_a_model_has_one_run_found_again(tracked):
+    settings = tracked()
+    first = tracking.model_run(settings, TAG, "ood_forest:abc", "here-1")
+    assert tracking.model_run(settings, TAG, "ood_forest:abc", "there-2") == first
+    assert tracking.model_run(settings, "cifar_cnn:other") != first
+    tags = tracking.client(settings).get_run(first).data.tags
+    assert (tags["cifar.cnn"], tags["cifar.forest"], tags["cifar.replica"]) == (TAG, "ood_forest:abc", "here-1")
+
+
+def test_a_tag_that_is_none_is_refused(tracked):
+    with pytest.raises(ValueError, match="BentoML tag"):
+        tracking.model_run(tracked(), "x' OR '1'='1")
+
+
+def test_a_window_comes_back_and_is_drawn_at_its_time(tracked, table):
+    settings = tracked()
+    run_id = tracking.model_run(settings, TAG)
+    profile = profiles.profile(table(100), replica="pod-1")
+    stored = tracking.log_window(settings, run_id, profile, end=NOON, replica="pod-1")
+    assert tracking.windows(settings, TAG) == [stored]
+    (data,) = tracking.read_windows(settings, [stored])
+    assert data == profile.to_bytes()
+    history = tracking.client(settings).get_metric_history(run_id, "mean_brightness")
+    assert [(m.step, m.timestamp, m.value) for m in history] == [
+        (int(NOON.timestamp()), int(NOON.timestamp() * 1000), profile.numeric("brightness").mean)
+    ]
+
+
+def test_storing_a_window_again_changes_nothing(tracked, table):
+    settings = tracked()
+    run_id = tracking.model_run(settings, TAG)
+    profile = profiles.profile(table(20))
+    for _ in range(2):
+        tracking.log_window(settings, run_id, profile, end=NOON, replica="pod-1")
+    assert len(tracking.windows(settings, TAG)) == 1
+    assert len(tracking.client(settings).get_metric_history(run_id, "rows")) == 1
+
+
+def test_windows_are_chosen_by_time_and_number_across_replicas_and_days(tracked, table):
+    settings = tracked()
+    run_id = tracking.model_run(settings, TAG)
+    profile = profiles.profile(table(5))
+    ends = [NOON + timedelta(hours=12 * i) for i in range(5)]
+    for i, end in enumerate(ends):
+        tracking.log_window(settings, run_id, profile, end=end, replica=f"pod-{i % 2}")
+    assert [w.end for w in tracking.windows(settings, TAG)] == ends
+    assert [w.end for w in tracking.windows(settings, TAG, last=2)] == ends[-2:]
+    assert [w.end for w in tracking.windows(settings, TAG, since=ends[3])] == ends[3:]
+    assert [w.end for w in tracking.windows(settings, TAG, since=ends[1], last=2)] == ends[-2:]
+    assert {w.replica for w in tracking.windows(settings, TAG)} == {"pod-0", "pod-1"}
+    assert tracking.windows(settings, "cifar_cnn:other") == []
+
+
+def test_no_file_is_left_behind(tracked, table, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    settings = tracked()
+    run_id = tracking.model_run(settings, TAG)
+    stored = tracking.log_window(settings, run_id, profiles.profile(table(5)), end=NOON, replica="pod-1")
+    list(tracking.read_windows(settings, [stored]))
+    tracking.log_report(settings, run_id, "<html>", drifted=True, smallest_p=0.5, at=NOON)
+    left = [p for p in scratch.rglob("*") if not p.name.startswith("db_init_lock")]  # MLflow's lock of the migration
+    assert left == []
+    assert list(Path().iterdir()) == []
+
+
+def test_headline_numbers(traffic, labels):
+    from monitoring.rows import rows
+
+    pixels, sizes, scores = traffic(40)
+    scores.ood_p_value[:] = 1
+    scores.ood_p_value[:10] = 0.01
+    numbers = tracking.headline(profiles.profile(rows(pixels, sizes, scores, labels, 0.05)))
+    assert (numbers["rows"], numbers["refusal_share"], numbers["label_share/unknown"]) == (40, 0.25, 0.25)
+    assert numbers["mean_confidence"] == pytest.approx(scores.confidence.mean(), rel=1e-6)
+    assert numbers["estimated_accuracy"] == pytest.approx(scores.confidence[10:].mean(), rel=1e-6)
+    assert sum(v for k, v in numbers.items() if k.startswith("label_share/")) == pytest.approx(1)
+    assert "label_share/class_0" in numbers
+
+
+def test_many_threads_agree_on_the_experiments(tracked):
+    settings = tracked()
+    failures: list[Exception] = []
+
+    def create() -> None:
+        try:
+            tracking.ensure_store(settings)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(tracking.client(settings).search_experiments()) == 3  # with MLflow's own "Default"

@@ -1,0 +1,93 @@
+"""All words of the page stand in one place, and every template can be filled."""
+
+from __future__ import annotations
+
+import ast
+import string
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ui.examples import draw_all
+from ui.texts import ENGLISH
+
+UI = Path(__file__).resolve().parents[2] / "ui"
+TEMPLATES = {
+    "known": {"name", "Name", "share"},
+    "refused": {"name"},
+    "refused_reason": {"share"},
+    "percent": {"value"},
+    "unnamed": {"label"},
+    "stored": {"id"},
+    "models": {"cnn", "forest"},
+}
+SPOKEN = {"label", "info", "placeholder", "alt_text", "value", "title"}
+
+
+def strings_shown(module: Path) -> list[str]:
+    """String literals, f-strings included, that go where Gradio shows them: first arguments and `SPOKEN` keywords."""
+    found = []
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function = ast.unparse(node.func)
+        shown: list[ast.expr] = [keyword.value for keyword in node.keywords if keyword.arg in SPOKEN]
+        if function.startswith("gr.") or function == "plain_html":
+            shown += node.args[:1]
+        found += [text for expression in shown for text in literals(expression)]
+    return found
+
+
+def literals(node: ast.AST) -> list[str]:
+    """The string literals in ``node``, other than the keys of subscripts."""
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) and node.value.strip() else []
+    parts = [node.value] if isinstance(node, ast.Subscript) else ast.iter_child_nodes(node)
+    return [text for part in parts for text in literals(part)]
+
+
+@pytest.mark.parametrize("name", ["page.py", "answer.py"])
+def test_no_sentence_is_written_outside_texts(name: str) -> None:
+    markup = {"<style>", "</style>", "error", "busy", "done", "# ", "## "}
+    fonts = {"ui-monospace", "monospace"}
+    words = [text for text in strings_shown(UI / name) if text not in markup | fonts]
+    assert words == []
+
+
+def test_the_check_above_finds_sentences(tmp_path: Path) -> None:
+    module = tmp_path / "page.py"
+    module.write_text('gr.Button("Press me")\ngr.Image(label=f"A {thing}")\nplain_html("Hello")\n')
+    assert strings_shown(module) == ["Press me", "A ", "Hello"]
+
+
+def test_templates_have_exactly_the_names_the_page_fills_in() -> None:
+    for field in fields(ENGLISH):
+        value: Any = getattr(ENGLISH, field.name)
+        if isinstance(value, str):
+            names = {name for _, name, _, _ in string.Formatter().parse(value) if name}
+            assert names <= TEMPLATES.get(field.name, set()), field.name
+            assert value.strip() == value
+            assert value
+
+
+def test_every_text_is_used() -> None:
+    code = "".join((UI / name).read_text(encoding="utf-8") for name in ("page.py", "answer.py"))
+    code += (UI / "texts.py").read_text(encoding="utf-8").split("ENGLISH")[0]
+    for field in fields(ENGLISH):
+        assert f"texts.{field.name}" in code or f"self.{field.name}" in code, field.name
+
+
+def test_every_example_has_a_name_and_a_picture() -> None:
+    pictures = draw_all()
+    assert set(pictures) == set(ENGLISH.example_names)
+    for picture in pictures.values():
+        assert picture.mode == "RGB"
+        assert len(set(picture.resize((16, 16)).get_flattened_data())) > 2
+
+
+def test_classes_without_words_are_shown_by_name() -> None:
+    assert ENGLISH.noun("cat") == "a cat"
+    assert ENGLISH.noun("bicycle") == "the class “bicycle”"
+    assert ENGLISH.listed("bicycle") == "Bicycle"

@@ -1,0 +1,1 @@
+"""Data in, registered models out."""

@@ -1,0 +1,35 @@
+"""Batches of training images: shuffled, shifted and mirrored, each epoch reproducible from (seed, epoch)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shift(pixels: NDArray[np.uint8], most: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Each image of (n, h, w, c) moved by up to ``most`` pixels in both directions, its border reflected."""
+    if most == 0:
+        return pixels
+    n, h, w, _ = pixels.shape
+    padded = np.pad(pixels, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))
+    top, left = rng.integers(0, 2 * most + 1, (2, n))
+    return np.ascontiguousarray(windows[np.arange(n), top, left].transpose(0, 2, 3, 1))
+
+
+def mirrored(count: int, epoch: int, seed: int) -> NDArray[np.bool_]:
+    """Which of ``count`` images are mirrored in ``epoch``: a random half in even epochs, the other half in odd ones.
+
+    Alternating flip, airbench section 3.6: two epochs in a row never show the same picture twice.
+    """
+    first = np.random.default_rng((seed, 1)).random(count) < 0.5
+    return first if epoch % 2 == 0 else ~first
+
+
+def augmented(
+    pixels: NDArray[np.uint8], flips: NDArray[np.bool_], most: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """``pixels`` shifted, and mirrored where ``flips`` (n,) says so."""
+    out = shift(pixels, most, rng).copy() if most == 0 else shift(pixels, most, rng)
+    out[flips] = out[flips, :, ::-1]
+    return out

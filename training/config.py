@@ -1,0 +1,45 @@
+"""One frozen configuration per training run, read from YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(Exception):
+    """A configuration file that cannot be used; the message names the file and the field."""
+
+
+class TrainConfig(BaseModel):
+    """What decides a network, given the data: everything that is not code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    seed: int = 0
+    widths: tuple[int, int, int] = Field(description="channels of the three blocks")
+    epochs: int = Field(ge=1, le=1000)
+    batch_size: int = Field(ge=1, le=4096)
+    learning_rate: float = Field(gt=0, description="peak rate per batch of 256; scaled linearly with the batch size")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, description="L2 on the kernels, decoupled from nothing (Nesterov SGD)")
+    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    translate: int = Field(2, ge=0, le=8, description="random shift, pixels, reflected at the border")
+    flip: bool = Field(True, description="alternating mirror: each image on every other epoch")
+    gate_trees: int = Field(200, ge=1)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read and validate ``path``; raises `ConfigError`."""
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error

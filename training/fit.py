@@ -1,0 +1,171 @@
+"""The fit: Nesterov SGD under a warm-up and cosine rate, resumable after each epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.augment import augmented, mirrored
+from training.config import TrainConfig
+from training.network import build, whitening_kernel
+from training.sources import Labelled, Progress
+
+if TYPE_CHECKING:
+    import keras
+
+WHITENING_IMAGES = 5_000
+
+
+def fit(
+    config: TrainConfig,
+    train: Labelled,
+    validation: Labelled,
+    classes: int,
+    folder: Path,
+    progress: Progress,
+    start: keras.Model | None = None,
+) -> keras.Model:
+    """Train a network and return it; ``folder`` gets a checkpoint and a line of `history.jsonl` per epoch.
+
+    An interrupted run goes on from its last finished epoch, with the same result as an uninterrupted one. ``start``:
+    weights to fine-tune instead of a fresh initialisation.
+    """
+    import keras
+
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(config.seed)
+    done, model = _last_checkpoint(folder)
+    if model is None:
+        model = start or build(
+            config.widths, classes, whitening_kernel(train[0][:WHITENING_IMAGES]), config.weight_decay, config.seed
+        )
+        _compile(model, config, steps=config.epochs * _steps(len(train[0]), config.batch_size))
+    batches = _batches(config, train, classes, done)
+    one_hot = np.eye(classes, dtype=np.float32)[validation[1]]
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        initial_epoch=done,
+        validation_data=(validation[0], one_hot),
+        validation_batch_size=500,
+        shuffle=False,
+        verbose=0,
+        callbacks=[_bookkeeping(folder, config, len(train[0]), done, progress)],
+    )
+    return model
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """Epochs of the run in ``folder``: loss, accuracy and rate, for training and validation."""
+    path = folder / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _steps(images: int, batch: int) -> int:
+    return max(images // batch, 1)
+
+
+def _compile(model: keras.Model, config: TrainConfig, steps: int) -> None:
+    import keras
+
+    peak = config.learning_rate * config.batch_size / 256
+    warm = max(int(steps * config.warmup), 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        peak / 100, max(steps - warm, 1), warmup_target=peak, warmup_steps=warm
+    )
+    model.compile(
+        optimizer=keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=True),
+        loss=[keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing), None],
+        metrics=[["accuracy"], None],
+    )
+
+
+def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int) -> keras.utils.PyDataset:
+    import keras
+
+    pixels, labels = data
+    one_hot = np.eye(classes, dtype=np.float32)
+
+    class Batches(keras.utils.PyDataset):
+        """Everything random depends on (seed, epoch, batch) alone, so that a resumed run sees the same batches."""
+
+        def __init__(self) -> None:
+            super().__init__(workers=1, max_queue_size=4)
+            self._start_epoch(first_epoch)
+
+        def _start_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+            self.order = np.random.default_rng((config.seed, 0, epoch)).permutation(len(pixels))
+            self.flips = mirrored(len(pixels), epoch, config.seed)
+
+        def __len__(self) -> int:
+            return _steps(len(pixels), config.batch_size)
+
+        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            rows = self.order[index * config.batch_size : (index + 1) * config.batch_size]
+            rng = np.random.default_rng((config.seed, 2, self.epoch, index))
+            flips = self.flips[rows] if config.flip else np.zeros(len(rows), bool)
+            return augmented(pixels[rows], flips, config.translate, rng), one_hot[labels[rows]]
+
+        def on_epoch_end(self) -> None:
+            self._start_epoch(self.epoch + 1)
+
+    return Batches()
+
+
+def _bookkeeping(
+    folder: Path, config: TrainConfig, images: int, first_epoch: int, progress: Progress
+) -> keras.callbacks.Callback:
+    import keras
+
+    per_epoch = _steps(images, config.batch_size) * config.batch_size
+
+    class Bookkeeping(keras.callbacks.Callback):
+        epoch = first_epoch
+
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+            seen = (self.epoch - first_epoch) * per_epoch + (batch + 1) * config.batch_size
+            total = (config.epochs - first_epoch) * per_epoch
+            progress(f"training, {config.epochs} epochs", seen, total)
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            line = {"epoch": epoch + 1, "rate": float(self.model.optimizer.learning_rate)}
+            line |= {_short(name): float(value) for name, value in (logs or {}).items()}
+            lines = [json.dumps(entry) for entry in [*history(folder)[:epoch], line]]
+            _write(folder / "history.jsonl", "\n".join(lines) + "\n")
+            partial = folder / "partial.keras"
+            self.model.save(partial)
+            os.replace(partial, folder / f"epoch-{epoch + 1:04d}.keras")
+            for old in folder.glob("epoch-*.keras"):
+                if old.name != f"epoch-{epoch + 1:04d}.keras":
+                    old.unlink()
+
+    return Bookkeeping()
+
+
+def _short(metric: str) -> str:
+    """Keras names metrics after the output they belong to; only one output is trained."""
+    return metric.replace("logits_", "")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _last_checkpoint(folder: Path) -> tuple[int, keras.Model | None]:
+    import keras
+
+    checkpoints = sorted(folder.glob("epoch-*.keras"))
+    if not checkpoints:
+        return 0, None
+    return int(checkpoints[-1].stem.removeprefix("epoch-")), keras.saving.load_model(checkpoints[-1])

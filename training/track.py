@@ -1,0 +1,66 @@
+"""Training runs in MLflow, and which registered version is the champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitoring.tracking import TRAINING, client, experiment_id
+from runners.store import CNN, Served
+from settings import Settings
+from training.config import TrainConfig
+from training.evaluate import Evaluation
+from training.fit import history
+from training.report import figures, png
+from training.runs import Run
+
+CHAMPION = "champion"
+
+
+def log_run(
+    settings: Settings, config: TrainConfig, run: Run, data_digest: str, evaluation: Evaluation, ood: dict[str, Any]
+) -> str:
+    """Log configuration, curves, results, report and model files of a run; its MLflow id comes back."""
+    from mlflow.entities import Metric, Param
+
+    mlflow = client(settings)
+    run_id: str = mlflow.create_run(experiment_id(settings, TRAINING), run_name=run.folder.name).info.run_id
+    params = {**config.model_dump(mode="json"), "data_digest": data_digest}
+    mlflow.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
+    epochs = history(run.fit)
+    curves = [Metric(n, v, 0, int(line["epoch"])) for line in epochs for n, v in line.items() if n != "epoch"]
+    final = evaluation.headline() | {
+        f"auroc/{unknown}": scores["isolation_forest"]["auroc"] for unknown, scores in ood.items()
+    }
+    mlflow.log_batch(run_id, metrics=curves + [Metric(name, value, 0, len(epochs)) for name, value in final.items()])
+    mlflow.log_dict(run_id, evaluation.model_dump(mode="json"), "evaluation.json")
+    mlflow.log_dict(run_id, ood, "ood.json")
+    mlflow.log_artifact(run_id, str(run.report))
+    for name, figure in figures(evaluation, epochs, tuple(evaluation.classes)).items():
+        mlflow.log_artifact(run_id, str(_write(run, name, png(figure))), "plots")
+    mlflow.log_artifacts(run_id, str(run.cnn), "cnn")
+    mlflow.log_artifacts(run_id, str(run.forest), "forest")
+    mlflow.set_terminated(run_id)
+    return run_id
+
+
+def set_champion(settings: Settings, pair: Served, run_id: str | None) -> str:
+    """Record in MLflow's registry that ``pair`` is served now; the registry version comes back."""
+    from mlflow.exceptions import MlflowException
+
+    mlflow = client(settings)
+    try:
+        mlflow.create_registered_model(CNN)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"runs:/{run_id}/cnn" if run_id else pair.cnn_path.resolve().as_uri()
+    tags = {"bentoml.cnn": pair.cnn_tag, "bentoml.forest": pair.forest_tag}
+    version = mlflow.create_model_version(CNN, source, run_id=run_id, tags=tags).version
+    mlflow.set_registered_model_alias(CNN, CHAMPION, version)
+    return str(version)
+
+
+def _write(run: Run, name: str, data: bytes) -> Any:
+    path = run.folder / name
+    path.write_bytes(data)
+    return path
