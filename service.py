@@ -50,6 +50,7 @@ class Cifar:
 
     def __init__(self) -> None:
         from monitoring.recorder import Recorder
+        from monitoring.tracking import ensure_store
 
         pair = Served(
             str(self.cnn_model.tag),
@@ -63,6 +64,7 @@ class Cifar:
         tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
         self.recorder = Recorder(SETTINGS, tags.cnn, tags.forest, card.labels) if SETTINGS.monitoring else None
         if self.recorder:
+            ensure_store(SETTINGS)
             self.recorder.start()
         self.feedback_store = FeedbackStore.open(SETTINGS)
         batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue)
@@ -100,8 +102,6 @@ def _local(pair: Served) -> Score:
 
 
 def _mount_page(handlers: Handlers) -> None:
-    import gradio as gr
+    from ui.page import mount
 
-    from ui.page import build
-
-    gr.mount_gradio_app(app, build(handlers), path="/ui")
+    mount(app, handlers, max_file_bytes=SETTINGS.max_upload_bytes)

@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     monitoring: bool = Field(True, description="profile live traffic")
     window_rows: int = Field(1000, ge=1, description="rows after which a window of the profile is flushed")
     window_seconds: float = Field(300.0, gt=0, description="seconds after which a window is flushed")
-    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5, description="false drift alarms per window on unchanged data")
+    false_alarm_rate: float = Field(
+        0.01, ge=0.001, lt=0.5, description="false drift alarms per window on unchanged data"
+    )
     min_rows: int = Field(50, ge=10, description="fewest rows on which drift is judged")
 
     database_url: str | None = Field(None, description="SQLAlchemy URL of the feedback store; default SQLite in var")

@@ -87,7 +87,7 @@ def export(pair: Served, folder: Path, record: dict[str, Any]) -> Path:
         archives = {}
         for tag in (pair.cnn_tag, pair.forest_tag):
             path = scratch / f"{tag.replace(':', '-')}.bentomodel"
-            bentoml.models.export_model(tag, str(path))
+            bentoml.models.export_model(tag, str(path.resolve()))
             archives[path.name] = sha256(path)
         tags = {CNN: pair.cnn_tag, FOREST: pair.forest_tag}
         text = StarterRecord(**record, tags=tags, archives=archives).model_dump_json(indent=2)

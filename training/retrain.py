@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from monitoring.feedback import Correction, FeedbackStore
+from monitoring.feedback_row import clean_label
 from monitoring.image_store import DamagedImageError
 from runners.artifacts import KERAS_FILE
 from runners.images import read_photo
@@ -63,10 +64,11 @@ def corrections(store: FeedbackStore, labels: tuple[str, ...]) -> tuple[Labelled
         RetrainError: there is none to train on.
     """
     parts: dict[bool, list[tuple[NDArray[np.uint8], int]]] = {False: [], True: []}
+    index = {clean_label(label): i for i, label in enumerate(labels)}
     for correction in store.accepted():
-        if correction.label in labels:
+        if correction.label in index:
             held_out = int(correction.sha256, 16) % HELD_OUT_EVERY == 0
-            parts[held_out].append((_pixels(store, correction), labels.index(correction.label)))
+            parts[held_out].append((_pixels(store, correction), index[correction.label]))
     if not parts[False]:
         raise RetrainError(
             "no accepted corrections to known classes with a photo; see them with `python -m monitoring review`, and "

@@ -1,0 +1,46 @@
+# The commands of the project. `make serve` and `make test` do everything that they need on a fresh machine.
+PORT ?= 3000
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export BENTOML_HOME ?= $(CURDIR)/var/bentoml
+export BENTOML_DO_NOT_TRACK ?= True
+
+.PHONY: serve test train mlflow bento lint format lock bench bench-drift clean
+
+serve: $(VENV)/.ready
+	@$(BIN)/python -m runners starters
+	@$(BIN)/python -c "import socket,sys; s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1); sys.exit('error: port $(PORT) is taken; choose another: make serve PORT=3001') if s.connect_ex(('127.0.0.1',$(PORT)))==0 else 0"
+	@PORT=$(PORT) BIN=$(BIN) sh scripts/serve.sh
+
+test: $(VENV)/.ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
+	@$(BIN)/python -m pytest
+
+train: $(VENV)/.ready
+	@$(BIN)/python -m training all --config training/quick.yaml
+
+mlflow: $(VENV)/.ready
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/var/mlflow.db --host 127.0.0.1 --port 5000
+
+bento: $(VENV)/.ready
+	@$(BIN)/python -m runners starters
+	@$(BIN)/bentoml build
+
+bench bench-drift: $(VENV)/.ready
+	@$(BIN)/python -m bench.drift
+
+lint: $(VENV)/.ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
+
+format: $(VENV)/.ready
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: $(VENV)/.ready
+	@sh scripts/lock.sh $(BIN)/uv
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.ready: requirements.lock scripts/install.sh
+	@PYTHON=$(PYTHON) VENV=$(VENV) sh scripts/install.sh

@@ -1,0 +1,79 @@
+"""The batcher: nothing held back when idle, calls shared when busy, a full queue answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from runners.batching import MicroBatcher
+from runners.pipeline import Scores
+from runners.prediction import ApiError
+
+
+def scores(pixels: np.ndarray) -> Scores:
+    n = len(pixels)
+    mark = pixels[:, 0, 0, 0].astype(np.float32)
+    return Scores(np.ones((n, 2), np.float32) / 2, mark[:, None], mark, mark, mark)
+
+
+def photo(mark: int) -> np.ndarray:
+    return np.full((32, 32, 3), mark, np.uint8)
+
+
+class Recording:
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def __call__(self, pixels: np.ndarray) -> Scores:
+        self.batches.append(len(pixels))
+        await asyncio.sleep(0.01)
+        if (pixels == 255).any():
+            raise RuntimeError("the network failed")
+        return scores(pixels)
+
+
+def test_waiting_photos_share_a_call_and_each_gets_its_own_row() -> None:
+    async def main() -> None:
+        score = Recording()
+        batcher = MicroBatcher(score, max_batch=8, max_queue=100)
+        answers = await asyncio.gather(*(batcher.submit([photo(i)]) for i in range(20)))
+        assert [float(a[0].energy[0]) for a in answers] == list(range(20))
+        assert max(score.batches) == 8
+        assert sum(score.batches) == 20
+
+    asyncio.run(main())
+
+
+def test_one_lone_photo_is_scored_alone() -> None:
+    async def main() -> None:
+        score = Recording()
+        await MicroBatcher(score, 8, 100).submit([photo(1)])
+        assert score.batches == [1]
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_is_answered_503_with_retry_after() -> None:
+    async def main() -> None:
+        batcher = MicroBatcher(Recording(), max_batch=1, max_queue=4)
+        waiting = [asyncio.create_task(batcher.submit([photo(i)])) for i in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError) as raised:
+            await batcher.submit([photo(9)] * 4)
+        assert (raised.value.status, raised.value.retry_after) == (503, 1)
+        assert len(await asyncio.gather(*waiting)) == 4
+
+    asyncio.run(main())
+
+
+def test_a_failed_call_fails_its_own_photos_only() -> None:
+    async def main() -> None:
+        batcher = MicroBatcher(Recording(), max_batch=1, max_queue=10)
+        answers = await asyncio.gather(*(batcher.submit([photo(i)]) for i in (1, 255, 2)), return_exceptions=True)
+        assert isinstance(answers[1], RuntimeError)
+        assert isinstance(answers[0], list)
+        assert isinstance(answers[2], list)
+
+    asyncio.run(main())
