@@ -106,9 +106,9 @@ class Gate:
         Raises:
             ValueError: NaN or infinity in the network's outputs.
         """
-        scores = unknown_scores(logits, embedding, self.temperature, self.class_means)
-        if not np.isfinite(scores).all():
+        if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
             raise ValueError("the gate got NaN or infinite network outputs")
+        scores = unknown_scores(logits, embedding, self.temperature, self.class_means)
         return np.maximum((scores - self.centre) / self.scale, 0.0)
 
     def score(self, logits: Floats, embedding: Floats) -> tuple[Floats, Floats]:

@@ -31,13 +31,13 @@ def fit_gate(
     logits, embedding = held_out
     if not len(logits) or not len(calibration[0]):
         raise ValueError("the gate needs held-out photos and calibration photos")
+    if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
+        raise ValueError("the gate got NaN or infinite network outputs")
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError("the gate needs photos of at least two classes")
     means = np.stack([embedding[labels == c].mean(axis=0) for c in classes]).astype(np.float32)
     scores = unknown_scores(logits, embedding, temperature, means)
-    if not np.isfinite(scores).all():
-        raise ValueError("the gate got NaN or infinite network outputs")
     low, centre, high = np.percentile(scores, [25, 50, 75], axis=0).astype(np.float32)
     scale = np.maximum(high - low, 1e-6)
     features = np.maximum((scores - centre) / scale, 0.0)
