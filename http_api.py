@@ -204,6 +204,14 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
             return RedirectResponse("/ui/")
 
 
+def add_fallback(app: FastAPI) -> None:
+    """Answer every path that nothing else answers in the JSON form; call it last."""
+
+    @app.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def nothing_here(path: str) -> None:
+        raise ApiError(404, "not_found", f"There is nothing at /{path[:200]}.")
+
+
 def new_app(settings: Settings) -> FastAPI:
     """An empty application that answers every error in the JSON form of the API."""
     app = FastAPI(title="cifar", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
@@ -238,7 +246,7 @@ class Guard:
         self._app, self._settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/ui"):
+        if scope["type"] != "http" or (scope["path"] + "/").startswith("/ui/"):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])

@@ -18,7 +18,7 @@ configure_environment(SETTINGS)
 # module is imported by every process of the server, and only the worker needs those.
 import bentoml  # noqa: E402
 
-from http_api import Handlers, add_routes, new_app  # noqa: E402
+from http_api import Handlers, add_fallback, add_routes, new_app  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
 from runners.artifacts import NetworkCard, read_gate_card, read_network_card  # noqa: E402
 from runners.batching import MicroBatcher, Score  # noqa: E402
@@ -72,6 +72,7 @@ class Cifar:
         add_routes(app, lambda: handlers, SETTINGS)
         if SETTINGS.page:
             _mount_page(handlers)
+        add_fallback(app)
 
     def _remote(self, card: NetworkCard) -> Score:
         async def score(pixels: NDArray[np.uint8]) -> Scores:

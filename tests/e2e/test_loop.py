@@ -1,0 +1,224 @@
+"""The whole loop on the real server: classify, feedback, window, drift, retrain, serve the new model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(var: Path, **extra: str) -> dict[str, str]:
+    ours = {"CIFAR_VAR": str(var), "BENTOML_HOME": str(var / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    return {**os.environ, **ours, "CIFAR_WINDOW_ROWS": "100", "CIFAR_WINDOW_SECONDS": "3", **extra}
+
+
+def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(var),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@contextmanager
+def server(var: Path, **extra: str) -> Iterator[httpx.Client]:
+    port = free_port()
+    log = (var / "server.log").open("a")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "bentoml"), "serve", "service:Cifar", "--port", str(port)],
+        cwd=ROOT,
+        env=environment(var, **extra),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            _wait_ready(client, process, var)
+            yield client
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        log.close()
+
+
+def _wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], var: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, (var / "server.log").read_text()[-3000:]
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    pytest.fail((var / "server.log").read_text()[-3000:])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def classify(client: httpx.Client, data: bytes) -> httpx.Response:
+    return client.post("/classify", files={"image": ("photo.png", data)})
+
+
+def send(client: httpx.Client, pixels: np.ndarray) -> list[dict[str, object]]:
+    answers = []
+    for start in range(0, len(pixels), 100):
+        files = [("images", ("p.png", png(p))) for p in pixels[start : start + 100]]
+        answers += client.post("/classify_batch", files=files).json()
+    return answers
+
+
+def wait_for_windows(var: Path, rows: int) -> None:
+    """Until MLflow holds at least ``rows`` rows of the served model."""
+    code = (
+        "from settings import *; s=Settings(); configure_environment(s)\n"
+        "from runners.store import served; from monitoring import tracking, profiles\n"
+        "w=tracking.windows(s, served(s).cnn_tag)\n"
+        "print(sum(profiles.from_bytes(b).rows for b in tracking.read_windows(s, w)))"
+    )
+    for _ in range(20):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment(var), capture_output=True, text=True
+        )
+        if done.returncode == 0 and int(done.stdout.split()[-1]) >= rows:
+            return
+        time.sleep(1)
+    pytest.fail(f"{rows} rows did not reach MLflow: {done.stdout} {done.stderr[-1500:]}")
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("var")
+    done = command(folder, "runners", "starters")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_errors_are_json_with_the_right_code_and_the_server_goes_on(var: Path) -> None:
+    picture = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    with server(var) as client:
+        for data, status in ((b"", 400), (b"no picture", 400), (picture[:200], 400), (b"%PDF-1.7", 415)):
+            answer = classify(client, data)
+            assert answer.status_code == status, answer.text
+            assert set(answer.json()["error"]) == {"code", "message"}
+        assert client.post("/classify", json={}).status_code == 422
+        assert client.post("/feedback", json={"prediction_id": "x"}).status_code == 422
+        unknown = client.post("/feedback", json={"prediction_id": "none", "correct": True})
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_prediction")
+        assert client.get("/nowhere").json()["error"]["code"] == "not_found"
+        answer = classify(client, picture)
+        assert answer.status_code == 200
+        assert sum(answer.json()["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        mixed = client.post("/classify_batch", files=[("images", ("a", picture)), ("images", ("b", b"junk"))]).json()
+        assert "label" in mixed[0]
+        assert mixed[1]["error"]["code"] == "not_an_image"
+        assert client.get("/ui/").status_code == 200
+        assert client.get("/livez").status_code == 200
+        assert "bentoml_service" in client.get("/metrics").text
+
+
+def test_both_compositions_give_identical_answers(var: Path) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    answers = []
+    for runners in ("inprocess", "separate"):
+        with server(var, CIFAR_RUNNERS=runners, CIFAR_MONITORING="false", CIFAR_PAGE="false") as client:
+            answers.append([(a["label"], a["probability"], a["ood_p_value"]) for a in send(client, pictures)])
+    assert answers[0] == answers[1]
+
+
+def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("killed")
+    assert command(folder, "runners", "starters").returncode == 0
+    picture = png(np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as client:
+        prediction = classify(client, picture).json()["prediction_id"]
+        body = {"prediction_id": prediction, "correct": False, "label": "frog"}
+        stored = client.post("/feedback", json=body).json()
+        assert client.post("/feedback", json=body).json() == stored
+        subprocess.run(["pkill", "-9", "-f", f"--port {client.base_url.port}"], check=False)
+        workers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
+        for pid in workers:
+            os.kill(int(pid), signal.SIGKILL)
+    done = command(folder, "monitoring", "review", "--json")
+    assert done.returncode == 0, done.stderr
+    assert prediction in done.stdout
+    assert "frog" in done.stdout
+
+
+def test_the_loop_closes_on_real_photos(var: Path, data_root: Path) -> None:
+    from training.sources import CIFAR10_LABELS, load_cifar10
+
+    pixels, labels = load_cifar10(data_root, "test")
+    with server(var) as client:
+        answers = send(client, pixels[:400])
+        right = np.mean([a["best_guess"] == CIFAR10_LABELS[y] for a, y in zip(answers, labels[:400], strict=True)])
+        assert right > 0.8
+        noise = np.random.default_rng(3).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+        refused = [a["label"] == "unknown" for a in send(client, noise)]
+        assert np.mean(refused) > 0.5
+        wrong = [(a, y) for a, y in zip(answers, labels[:400], strict=True) if a["best_guess"] != CIFAR10_LABELS[y]]
+        for answer, label in wrong:
+            body = {"prediction_id": answer["prediction_id"], "correct": False, "label": CIFAR10_LABELS[label]}
+            assert client.post("/feedback", json=body).status_code == 200
+    wait_for_windows(var, 420)
+    accepted = command(var, "monitoring", "review", "--accept-all", "--include-marked", "--json")
+    assert accepted.returncode == 0, accepted.stderr
+    done = command(var, "training", "retrain", "--base-images", "4000", "--json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    verdict = json.loads(done.stdout.splitlines()[-1])
+    assert verdict["corrections"] == len(wrong)
+    assert {c["name"] for c in verdict["comparisons"]} >= {"held-out photos", "test photos", "corrections trained on"}
+    with server(var) as client:
+        served = client.get("/labels").json()["models"]["cnn"]
+        assert served == verdict.get("cnn", verdict["champion"])
+
+
+def test_drift_is_silent_on_the_same_and_loud_on_shifted_photos(
+    tmp_path_factory: pytest.TempPathFactory, data_root: Path
+) -> None:
+    from training.sources import load_cifar10
+
+    pixels, _ = load_cifar10(data_root, "test")
+    for shifted, code in ((False, 0), (True, 1)):
+        folder = tmp_path_factory.mktemp(f"drift-{shifted}")
+        assert command(folder, "runners", "starters").returncode == 0
+        assert command(folder, "monitoring", "drift").returncode == 2
+        photos = pixels[1000:1300]
+        with server(folder, CIFAR_PAGE="false") as client:
+            send(client, photos // 2 if shifted else photos)
+        wait_for_windows(folder, 300)
+        done = command(folder, "monitoring", "drift", "--json")
+        assert done.returncode == code, (done.stdout[-1500:], done.stderr[-1500:])
