@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(var: Path, **extra: str) -> Iterator[httpx.Client]:
+def server(var: Path, **extra: str) -> Iterator[tuple[httpx.Client, int]]:
     port = free_port()
     log = (var / "server.log").open("a")
     process = subprocess.Popen(
@@ -59,7 +59,7 @@ def server(var: Path, **extra: str) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             _wait_ready(client, process, var)
-            yield client
+            yield client, process.pid
     finally:
         if process.poll() is None:
             process.terminate()
@@ -129,7 +129,7 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_errors_are_json_with_the_right_code_and_the_server_goes_on(var: Path) -> None:
     picture = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    with server(var) as client:
+    with server(var) as (client, _):
         for data, status in ((b"", 400), (b"no picture", 400), (picture[:200], 400), (b"%PDF-1.7", 415)):
             answer = classify(client, data)
             assert answer.status_code == status, answer.text
@@ -154,7 +154,7 @@ def test_both_compositions_give_identical_answers(var: Path) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     answers = []
     for runners in ("inprocess", "separate"):
-        with server(var, CIFAR_RUNNERS=runners, CIFAR_MONITORING="false", CIFAR_PAGE="false") as client:
+        with server(var, CIFAR_RUNNERS=runners, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, _):
             answers.append([(a["label"], a["probability"], a["ood_p_value"]) for a in send(client, pictures)])
     assert answers[0] == answers[1]
 
@@ -163,15 +163,12 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("killed")
     assert command(folder, "runners", "starters").returncode == 0
     picture = png(np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as client:
+    with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, pid):
         prediction = classify(client, picture).json()["prediction_id"]
         body = {"prediction_id": prediction, "correct": False, "label": "frog"}
         stored = client.post("/feedback", json=body).json()
         assert client.post("/feedback", json=body).json() == stored
-        subprocess.run(["pkill", "-9", "-f", f"--port {client.base_url.port}"], check=False)
-        workers = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
-        for pid in workers:
-            os.kill(int(pid), signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)  # the server started a session of its own: all its processes at once
     done = command(folder, "monitoring", "review", "--json")
     assert done.returncode == 0, done.stderr
     assert prediction in done.stdout
@@ -182,7 +179,7 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path) -> None:
     from training.sources import CIFAR10_LABELS, load_cifar10
 
     pixels, labels = load_cifar10(data_root, "test")
-    with server(var) as client:
+    with server(var) as (client, _):
         answers = send(client, pixels[:400])
         right = np.mean([a["best_guess"] == CIFAR10_LABELS[y] for a, y in zip(answers, labels[:400], strict=True)])
         assert right > 0.8
@@ -201,7 +198,7 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path) -> None:
     verdict = json.loads(done.stdout.splitlines()[-1])
     assert verdict["corrections"] == len(wrong)
     assert {c["name"] for c in verdict["comparisons"]} >= {"held-out photos", "test photos", "corrections trained on"}
-    with server(var) as client:
+    with server(var) as (client, _):
         served = client.get("/labels").json()["models"]["cnn"]
         assert served == verdict.get("cnn", verdict["champion"])
 
@@ -217,7 +214,7 @@ def test_drift_is_silent_on_the_same_and_loud_on_shifted_photos(
         assert command(folder, "runners", "starters").returncode == 0
         assert command(folder, "monitoring", "drift").returncode == 2
         photos = pixels[1000:1300]
-        with server(folder, CIFAR_PAGE="false") as client:
+        with server(folder, CIFAR_PAGE="false") as (client, _):
             send(client, photos // 2 if shifted else photos)
         wait_for_windows(folder, 300)
         done = command(folder, "monitoring", "drift", "--json")
