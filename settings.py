@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CIFAR_", env_file=".env", extra="ignore", frozen=True)
 
-    var: Path = Field(ROOT / "var", description="folder of all data, databases and stores")
+    var: Path = Field(
+        default_factory=lambda: Path("var").absolute(),
+        description="folder of all data, databases and stores; default var in the working directory",
+    )
     data_dir: Path | None = Field(None, description="data root with the CIFAR sets; default var/data")
 
     engine: Literal["openvino", "tensorflow"] = Field("openvino", description="what runs the network when serving")
@@ -84,13 +88,17 @@ class Settings(BaseSettings):
         return self.var / "bentoml"
 
 
+def in_bento() -> bool:
+    """Whether this code runs from a built Bento, whose models lie in whatever store it was found in."""
+    return (ROOT.parent / "bento.yaml").is_file()
+
+
 def configure_environment(settings: Settings) -> None:
     """Point the libraries at our folders and silence their telemetry; what the caller has set wins.
 
-    Call it before importing bentoml, gradio, mlflow or whylogs: each reads these variables at import.
+    Call it before using bentoml, gradio, mlflow or whylogs: each reads these variables at import or at first use.
     """
-    for name, value in {
-        "BENTOML_HOME": str(settings.bentoml_home),
+    variables = {
         "BENTOML_DO_NOT_TRACK": "True",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -99,5 +107,20 @@ def configure_environment(settings: Settings) -> None:
         "WHYLOGS_NO_ANALYTICS": "True",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
-    }.items():
+    }
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
+    if "BENTOML_HOME" not in os.environ and not in_bento():
+        os.environ["BENTOML_HOME"] = str(settings.bentoml_home)
+        if "bentoml" in sys.modules:
+            _redirect_model_store(settings.bentoml_home)
+
+
+def _redirect_model_store(home: Path) -> None:
+    """`bentoml serve` has looked at BENTOML_HOME before it imports our service; its workers have not."""
+    from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.models import ModelStore
+
+    models = home / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    BentoMLContainer.model_store.set(ModelStore(str(models)))
