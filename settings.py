@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CIFAR_", env_file=".env", extra="ignore", frozen=True)
 
     var: Path = Field(
-        default_factory=lambda: Path("var").absolute(),
+        default_factory=lambda: _working_directory() / "var",
         description="folder of all data, databases and stores; default var in the working directory",
     )
     data_dir: Path | None = Field(None, description="data root with the CIFAR sets; default var/data")
@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     @property
     def bentoml_home(self) -> Path:
         return self.var / "bentoml"
+
+
+def _working_directory() -> Path:
+    """Where the command was given: BentoML moves into a Bento to serve it, and what is kept must not lie there."""
+    shell = Path(os.environ.get("PWD", ""))
+    return shell if in_bento() and shell.is_absolute() and shell.is_dir() else Path.cwd()
 
 
 def in_bento() -> bool:
