@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 ROOT = Path(__file__).resolve().parent
 
@@ -86,6 +86,22 @@ class Settings(BaseSettings):
     @property
     def bentoml_home(self) -> Path:
         return self.var / "bentoml"
+
+
+class BadSettingError(Exception):
+    """A setting that cannot be used; the message names the variable."""
+
+
+def read_settings() -> Settings:
+    """The settings of this process; raises `BadSettingError`, one sentence, for the first that is invalid."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise BadSettingError(f"CIFAR_{name.removeprefix('CIFAR_')}: {first['msg']}") from None
+    except SettingsError as error:  # a list that is not JSON
+        raise BadSettingError(str(error)) from None
 
 
 def _working_directory() -> Path:

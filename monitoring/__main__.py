@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from settings import Settings, configure_environment
+from settings import Settings, configure_environment, read_settings
 
 if TYPE_CHECKING:
     from monitoring.drift import DriftResult
@@ -24,7 +24,7 @@ DEFAULT_HOURS = 24.0
 def main(argv: list[str] | None = None, settings: Settings | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr and code 3."""
     try:
-        settings = settings or Settings()
+        settings = settings or read_settings()
         configure_environment(settings)
         arguments = _parser().parse_args(argv)
         command: Callable[[argparse.Namespace, Settings], int] = arguments.command

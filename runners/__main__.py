@@ -6,9 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from settings import Settings, configure_environment
+from settings import BadSettingError, configure_environment, read_settings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,11 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     score.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and errors.jsonl")
     arguments = parser.parse_args(argv)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        print(f"error: CIFAR_{str(first['loc'][0]).upper()}: {first['msg']}", file=sys.stderr)
-        return 2
+        settings = read_settings()
+    except BadSettingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     configure_environment(settings)
     from runners import score as scoring
     from runners import store

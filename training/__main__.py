@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from settings import ROOT, Settings, configure_environment
+from settings import ROOT, BadSettingError, Settings, configure_environment, read_settings
 
 STEPS = ("prepare", "train", "ood", "evaluate", "register")
 
@@ -20,10 +18,9 @@ STEPS = ("prepare", "train", "ood", "evaluate", "register")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _fail(f"CIFAR_{str(first['loc'][0]).upper()}: {first['msg']}")
+        settings = read_settings()
+    except BadSettingError as error:
+        return _fail(str(error))
     configure_environment(settings)
 
     from runners.artifacts import ArtifactError

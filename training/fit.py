@@ -134,7 +134,7 @@ def _bookkeeping(
         def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
             seen = (self.epoch - first_epoch) * per_epoch + (batch + 1) * config.batch_size
             total = (config.epochs - first_epoch) * per_epoch
-            progress(f"training, {config.epochs} epochs", seen, total)
+            progress("training", seen, total, f"epoch {self.epoch + 1}/{config.epochs}")
 
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             line = {"epoch": epoch + 1, "rate": float(self.model.optimizer.learning_rate)}

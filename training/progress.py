@@ -23,19 +23,18 @@ def progress_bar() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]} {task.completed:,.0f}/{task.total:,.0f} images, {task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, tuple[TaskID, float]] = {}
 
-        def show(what: str, done: int, total: int) -> None:
+        def show(what: str, done: int, total: int, note: str = "") -> None:
             if what not in tasks:
-                tasks[what] = (bar.add_task(what, total=total, rate=""), time.monotonic())
+                tasks[what] = (bar.add_task(what, total=total, rate="", note=""), time.monotonic())
             task, start = tasks[what]
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s")
+            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s", note=note)
 
         yield show
 
@@ -47,7 +46,7 @@ class _Lines:
         self._start: dict[str, float] = {}
         self._shown = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         start = self._start.setdefault(what, now)
         if now == start or (done < total and now - self._shown < 10):
@@ -55,4 +54,5 @@ class _Lines:
         self._shown = now
         rate = done / max(now - start, 1e-9)
         left = (total - done) / max(rate, 1e-9)
-        print(f"{what}: {done:,}/{total:,}, {rate:,.0f} images/s, {left:,.0f} s left", file=sys.stderr, flush=True)
+        where = f"{what}, {note}" if note else what
+        print(f"{where}: {done:,}/{total:,}, {rate:,.0f} images/s, {left:,.0f} s left", file=sys.stderr, flush=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,12 @@ CIFAR10_SIZES = {"train": 50_000, "test": 10_000}
 
 Split = Literal["train", "test"]
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done and of how much."""
+
+
+class Progress(Protocol):
+    """Told what is being done, how many images are done and of how many; ``note`` says where in the work that is."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None: ...
 
 
 class SourceError(Exception):
