@@ -1,0 +1,48 @@
+"""What is documented is what there is: settings, endpoints, error codes, commands."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import FastAPI
+
+from http_api import add_routes
+from settings import ROOT, Settings
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    named = set(re.findall(r"^\| `CIFAR_(\w+)`", text("docs/settings.md"), re.M))
+    assert named == {name.upper() for name in Settings.model_fields}
+
+
+def test_every_endpoint_is_documented() -> None:
+    app = FastAPI()
+    add_routes(app, lambda: None, Settings(page=False))  # type: ignore[arg-type, return-value]
+    for path, calls in app.openapi()["paths"].items():
+        for method in calls:
+            assert f"`{method.upper()} {path}`" in text("docs/api.md")
+
+
+def test_every_error_code_is_documented() -> None:
+    sources = [ROOT / "http_api.py", *(ROOT / "runners").glob("*.py"), *(ROOT / "monitoring").glob("*.py")]
+    code = "\n".join(path.read_text() for path in sources)
+    codes = set(re.findall(r'ApiError\(\s*\d{3},\s*"(\w+)"', code))
+    assert len(codes) >= 10
+    for name in codes:
+        assert f"`{name}`" in text("docs/api.md"), name
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z -]*):", text("Makefile"), re.M))
+    known = {name for line in targets for name in line.split()}
+    for name in re.findall(r"make ([a-z-]+)", text("README.md")):
+        assert name in known, name
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", text("README.md")):
+        assert (ROOT / link).exists(), link
