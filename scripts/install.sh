@@ -15,7 +15,8 @@ if ! { "$VENV/bin/pip" install --disable-pip-version-check -q --require-hashes -
     "$VENV/bin/uv" pip install -q --python "$VENV/bin/python" --require-hashes --only-binary :all: -r requirements.lock; } \
     >"$log" 2>&1; then
     echo "error: the requirements could not be installed (no network, or no prebuilt wheel for this machine):" >&2
-    tail -n 1 "$log" >&2
+    { grep -i -m 1 "error" "$log" || tail -n 1 "$log"; } >&2
+    echo "the whole log: $log" >&2
     exit 1
 fi
 touch "$VENV/.ready"
