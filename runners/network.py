@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -26,9 +28,7 @@ def load_network(folder: Path, engine: Engine = "openvino") -> Network:
 
 def openvino_network(path: Path) -> Network:
     """Compile an OpenVINO IR. bfloat16 where the processor has it, else float32: OpenVINO's own choice."""
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
     request, lock = compiled.create_infer_request(), threading.Lock()
 
@@ -38,6 +38,17 @@ def openvino_network(path: Path) -> Network:
             return np.array(result[0], dtype=np.float32), np.array(result[1], dtype=np.float32)
 
     return infer
+
+
+def import_openvino() -> ModuleType:
+    """The openvino package, without its telemetry: importing it as it is sends an event to Google Analytics.
+
+    It does without the package `openvino_telemetry` where that cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def keras_network(path: Path) -> Network:

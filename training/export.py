@@ -20,7 +20,7 @@ from runners.artifacts import (
     write_card,
 )
 from runners.gate import FEATURES, Floats, Gate, save_gate
-from runners.network import Network, openvino_network
+from runners.network import Network, import_openvino, openvino_network
 from training.calibrate import temperature
 from training.sources import Labelled
 
@@ -40,6 +40,7 @@ def export_network(
     """Write ``model`` for Keras and OpenVINO, with its card; the temperature is scaled on ``validation``, as served."""
     import keras
 
+    import_openvino()  # before Keras imports it
     inference = keras.Model(model.inputs, model.outputs)  # without optimizer state
     inference.save(folder / KERAS_FILE)
     inference.export(str(folder / OPENVINO_FILE), format="openvino", verbose=False)

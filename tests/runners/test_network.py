@@ -1,0 +1,71 @@
+"""The engines: no word to anybody, the same answer for the same photo in any batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runners.network import Network
+from settings import ROOT
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """A small untrained network, exported as training exports it."""
+    from runners.artifacts import read_network_card
+    from runners.network import load_network
+    from training.export import export_network
+    from training.network import build, whitening_kernel
+
+    folder = tmp_path_factory.mktemp("network")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    model = build((8, 8, 8), 3, whitening_kernel(pixels), 5e-4, seed=0)
+    export_network(model, folder, ("a", "b", "c"), (pixels, rng.integers(0, 3, 200)), {})
+    assert read_network_card(folder).embedding_size == 8
+    return load_network(folder)
+
+
+def test_a_photo_gets_the_same_answer_alone_and_in_a_batch(network: Network) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+    logits, embedding = network(pixels)
+    assert logits.shape == (64, 3)
+    assert embedding.shape == (64, 8)
+    for i in (0, 17, 63):
+        alone = network(pixels[i : i + 1])
+        assert np.allclose(alone[0], logits[i], atol=2e-2)
+        assert np.allclose(alone[1], embedding[i], atol=2e-2)
+
+
+def test_threads_get_their_own_answers(network: Network) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    batches = [np.full((4, 32, 32, 3), value, np.uint8) for value in range(0, 250, 10)]
+    expected = [network(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for got, want in zip(pool.map(lambda b: network(b)[0], batches), expected, strict=True):
+                assert np.array_equal(got, want)
+
+
+def test_loading_openvino_leaves_no_trace_of_telemetry(tmp_path: Path) -> None:
+    code = (
+        "from runners.network import import_openvino; import sys; import_openvino().Core()\n"
+        "import keras.src.export.openvino; print(sys.modules['openvino_telemetry'])"
+    )
+    quiet = {name: value for name, value in os.environ.items() if name != "CI"}  # it is silent there by itself
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**quiet, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "None"
+    assert not (tmp_path / "intel").exists()
