@@ -26,6 +26,20 @@ def mirrored(count: int, epoch: int, seed: int) -> NDArray[np.bool_]:
     return first if epoch % 2 == 0 else ~first
 
 
+def vary(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Stronger changes for photos that are seen often, (n, h, w, 3): zoom to 1.4, brightness and contrast ±20 %."""
+    n, h, w, _ = pixels.shape
+    zoom = rng.uniform(1.0, 1.4, (n, 1))
+    centre = rng.uniform(-0.5, 0.5, (2, n, 1)) * (1 - 1 / zoom) * np.array([h, w])[:, None, None]
+    rows = np.clip((np.arange(h) - (h - 1) / 2) / zoom + (h - 1) / 2 + centre[0], 0, h - 1).round().astype(int)
+    columns = np.clip((np.arange(w) - (w - 1) / 2) / zoom + (w - 1) / 2 + centre[1], 0, w - 1).round().astype(int)
+    zoomed = pixels[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.float32)
+    mean = zoomed.mean(axis=(1, 2, 3), keepdims=True)
+    contrast, light = rng.uniform(0.8, 1.2, (2, n, 1, 1, 1))
+    colour = rng.uniform(0.9, 1.1, (n, 1, 1, 3))
+    return ((zoomed - mean) * contrast + mean * light * colour).clip(0, 255).astype(np.uint8)
+
+
 def augmented(
     pixels: NDArray[np.uint8], flips: NDArray[np.bool_], most: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:

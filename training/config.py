@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from training.balance import Balance
+
 
 class ConfigError(Exception):
     """A configuration file that cannot be used; the message names the file and the field."""
@@ -29,6 +31,9 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     translate: int = Field(2, ge=0, le=8, description="random shift, pixels, reflected at the border")
     flip: bool = Field(True, description="alternating mirror: each image on every other epoch")
+    balance: Balance = Field("plain", description="how small classes are made to count, see training.balance")
+    least_images: int = Field(8192, ge=1, description="images of an epoch at least; a smaller dataset is repeated")
+    balance_floor: float = Field(0.1, gt=0, le=1, description="share of the largest class that each class counts as")
     gate_trees: int = Field(200, ge=1)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augment import augmented, mirrored
+from training.augment import augmented, mirrored, vary
+from training.balance import epoch_rows, is_small, sample_weights
 from training.config import TrainConfig
 from training.network import build, whitening_kernel
 from training.sources import Labelled, Progress
@@ -44,7 +45,7 @@ def fit(
         model = start or build(
             config.widths, classes, whitening_kernel(train[0][:WHITENING_IMAGES]), config.weight_decay, config.seed
         )
-        _compile(model, config, steps=config.epochs * _steps(len(train[0]), config.batch_size))
+        _compile(model, config, steps=config.epochs * _epoch_images(config, train[1]) // config.batch_size)
     batches = _batches(config, train, classes, done)
     one_hot = np.eye(classes, dtype=np.float32)[validation[1]]
     model.fit(
@@ -55,7 +56,7 @@ def fit(
         validation_batch_size=500,
         shuffle=False,
         verbose=0,
-        callbacks=[_bookkeeping(folder, config, len(train[0]), done, progress)],
+        callbacks=[_bookkeeping(folder, config, _epoch_images(config, train[1]), done, progress)],
     )
     return model
 
@@ -66,8 +67,10 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def _steps(images: int, batch: int) -> int:
-    return max(images // batch, 1)
+def _epoch_images(config: TrainConfig, labels: NDArray[np.int64]) -> int:
+    """Images of an epoch in whole batches."""
+    rows = epoch_rows(labels, config.balance, config.balance_floor, config.least_images, np.random.default_rng(0))
+    return max(len(rows) // config.batch_size, 1) * config.batch_size
 
 
 def _compile(model: keras.Model, config: TrainConfig, steps: int) -> None:
@@ -90,6 +93,9 @@ def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int
 
     pixels, labels = data
     one_hot = np.eye(classes, dtype=np.float32)
+    weights = sample_weights(labels, config.balance, config.balance_floor)
+    strong = is_small(labels, config.balance_floor) & (config.balance == "augment")
+    steps = _epoch_images(config, labels) // config.batch_size
 
     class Batches(keras.utils.PyDataset):
         """Everything random depends on (seed, epoch, batch) alone, so that a resumed run sees the same batches."""
@@ -100,17 +106,21 @@ def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int
 
         def _start_epoch(self, epoch: int) -> None:
             self.epoch = epoch
-            self.order = np.random.default_rng((config.seed, 0, epoch)).permutation(len(pixels))
+            rng = np.random.default_rng((config.seed, 0, epoch))
+            self.order = epoch_rows(labels, config.balance, config.balance_floor, config.least_images, rng)
             self.flips = mirrored(len(pixels), epoch, config.seed)
 
         def __len__(self) -> int:
-            return _steps(len(pixels), config.batch_size)
+            return steps
 
-        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
             rows = self.order[index * config.batch_size : (index + 1) * config.batch_size]
             rng = np.random.default_rng((config.seed, 2, self.epoch, index))
             flips = self.flips[rows] if config.flip else np.zeros(len(rows), bool)
-            return augmented(pixels[rows], flips, config.translate, rng), one_hot[labels[rows]]
+            images = augmented(pixels[rows], flips, config.translate, rng)
+            if strong[rows].any():
+                images[strong[rows]] = vary(images[strong[rows]], rng)
+            return images, one_hot[labels[rows]], weights[rows]
 
         def on_epoch_end(self) -> None:
             self._start_epoch(self.epoch + 1)
@@ -123,8 +133,6 @@ def _bookkeeping(
 ) -> keras.callbacks.Callback:
     import keras
 
-    per_epoch = _steps(images, config.batch_size) * config.batch_size
-
     class Bookkeeping(keras.callbacks.Callback):
         epoch = first_epoch
 
@@ -132,8 +140,8 @@ def _bookkeeping(
             self.epoch = epoch
 
         def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-            seen = (self.epoch - first_epoch) * per_epoch + (batch + 1) * config.batch_size
-            total = (config.epochs - first_epoch) * per_epoch
+            seen = (self.epoch - first_epoch) * images + (batch + 1) * config.batch_size
+            total = (config.epochs - first_epoch) * images
             progress("training", seen, total, f"epoch {self.epoch + 1}/{config.epochs}")
 
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
