@@ -12,6 +12,7 @@ from PIL import Image
 
 from monitoring.feedback import Feedback, FeedbackStore
 from monitoring.image_store import DamagedImageError
+from runners.perceptual import difference_hash
 
 NEAR_BITS = 8
 """Largest Hamming distance of two 64-bit dHashes that counts as the same picture.
@@ -47,13 +48,9 @@ class Marks:
 
 
 def dhash(png: bytes) -> int:
-    """Difference hash of an encoded image: 64 bits, each whether a pixel of its 9x8 grey miniature outshines its left.
-
-    N. Krawetz, "Kind of Like That" (2013). Raises OSError for what is no image.
-    """
+    """`difference_hash` of an encoded image; raises OSError for what is no image."""
     with Image.open(io.BytesIO(png)) as image:
-        grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+        return difference_hash(image)
 
 
 def mark(store: FeedbackStore, rows: Sequence[Feedback]) -> dict[int, Marks]:

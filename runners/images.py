@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError, features
 
 from runners.prediction import ApiError
 
 SIDE = 32
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What we read. Pillow's other decoders are rarely used, rarely fuzzed, and stay off."""
+"""What we always read; `formats` adds to it. Pillow's other decoders are rarely used, rarely fuzzed, and stay off."""
+
+Crop = Literal["centre", "pad", "squash"]
+"""How a photo becomes square: its central part, all of it bordered with its mean colour, or all of it distorted."""
+CROP: Crop = "squash"
+RESAMPLE = Image.Resampling.LANCZOS
+"""What training and serving use, chosen by `bench/resampling.py`; the table is in docs/data.md."""
 
 # Types people do try to upload and that no decoder of ours takes: told apart from rubbish by their first bytes.
 _OTHER_TYPES = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1aE\xdf\xa3": "Matroska"}
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1"), "HEIF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,19 @@ class Photo:
     pixels: NDArray[np.uint8]
     width: int
     height: int
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Pillow's names of all formats that are read here: `FORMATS`, AVIF where Pillow was built with it, and HEIF (HEIC)
+    where the package pillow-heif is installed."""
+    found = FORMATS + (("AVIF",) if features.check("avif") else ())
+    try:
+        import pillow_heif
+    except ImportError:
+        return found
+    pillow_heif.register_heif_opener()
+    return (*found, "HEIF")
 
 
 def read_photo(data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 50_000_000) -> Photo:
@@ -42,11 +64,20 @@ def read_photo(data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 50
         return Photo(to_square(_upright_rgb(image)), width, height)
 
 
-def to_square(image: Image.Image) -> NDArray[np.uint8]:
-    """The central square of an RGB image, antialiased bicubic: uint8 (32, 32, 3); 32×32 stays as it is."""
-    if image.size != (SIDE, SIDE):
-        image = ImageOps.fit(image, (SIDE, SIDE), method=Image.Resampling.BICUBIC)
-    return np.asarray(image, dtype=np.uint8)
+def to_square(image: Image.Image, crop: Crop = CROP, resample: Image.Resampling = RESAMPLE) -> NDArray[np.uint8]:
+    """An RGB image as the network reads it, antialiased: uint8 (32, 32, 3); 32×32 stays as it is."""
+    if image.size == (SIDE, SIDE):
+        return np.asarray(image, dtype=np.uint8)
+    if crop == "centre":
+        return np.asarray(ImageOps.fit(image, (SIDE, SIDE), method=resample), dtype=np.uint8)
+    if crop == "squash":
+        return np.asarray(image.resize((SIDE, SIDE), resample), dtype=np.uint8)
+    scale = SIDE / max(image.size)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    mean = tuple(round(value) for value in ImageStat.Stat(image).mean)
+    square = Image.new("RGB", (SIDE, SIDE), mean)
+    square.paste(image.resize((width, height), resample), ((SIDE - width) // 2, (SIDE - height) // 2))
+    return np.asarray(square, dtype=np.uint8)
 
 
 def archive_png(data: bytes, *, longest_side: int = 1024) -> bytes:
@@ -54,7 +85,7 @@ def archive_png(data: bytes, *, longest_side: int = 1024) -> bytes:
 
     Metadata (camera, place, time) is left behind on purpose.
     """
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
         image.draft("RGB", (longest_side, longest_side))
         rgb = _upright_rgb(image)
     rgb.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC)
@@ -91,7 +122,7 @@ def _open(data: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
     if len(data) > max_bytes:
         raise ApiError(413, "too_many_bytes", f"The file has {len(data):,} bytes; at most {max_bytes:,} are taken.")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats())
     except UnidentifiedImageError:
         raise _not_readable(data) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -110,14 +141,16 @@ def _open(data: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
 def _not_readable(data: bytes) -> ApiError:
     kinds = [name for magic, name in _OTHER_TYPES.items() if data.startswith(magic)]
     if data[4:8] == b"ftyp":
-        kinds = ["HEIC, AVIF or video"]
+        kinds = [_BRANDS.get(data[8:12], "Video")]
+        if kinds[0] in formats():
+            return _broken()
     if not kinds:
         try:
             with Image.open(io.BytesIO(data)) as other:
                 kinds = [other.format or "another image type"]
         except Exception:  # as in _open
             return ApiError(400, "not_an_image", "The file is not an image.")
-    return ApiError(415, "unsupported_type", f"{kinds[0]} files are not read; send {', '.join(FORMATS)}.")
+    return ApiError(415, "unsupported_type", f"{kinds[0]} files are not read; send {', '.join(formats())}.")
 
 
 def _broken() -> ApiError:
@@ -133,17 +166,22 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode: first frame, turned by EXIF, 16-bit scaled to 8, transparency over white."""
+    """Decode: first frame, turned by EXIF, deep greys scaled to 8 bits, transparency over white."""
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float64)
-            top = 65535.0 if values.max(initial=0) > 255 else 255.0
-            return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
+            return _eight_bits(np.nan_to_num(np.asarray(image, dtype=np.float64)), image.mode == "F")
         if image.has_transparency_data:
             image = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         return image.convert("RGB")
     except Exception:  # as in _open: a decoder's complaint about the file, whatever its type
         raise _broken() from None
+
+
+def _eight_bits(grey: NDArray[np.float64], may_be_unit: bool) -> Image.Image:
+    """Grey values of unknown range as RGB: 0..65535, unless all fit into 0..255 or, as floats do, into 0..1."""
+    highest = grey.max(initial=0)
+    top = 1.0 if may_be_unit and highest <= 1 else 255.0 if highest <= 255 else 65535.0
+    return Image.fromarray((grey.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")

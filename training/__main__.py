@@ -55,17 +55,23 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     if arguments.command == "rollback":
         return steps.rollback(settings)
+    if arguments.command == "capture":
+        return steps.capture_burst(
+            settings, arguments.class_name, arguments.count, arguments.interval, arguments.camera
+        )
     config = read_config(arguments.config)
     with progress_bar() as progress:
         if arguments.command == "retrain":
-            return steps.retrain(settings, config, progress, anew=arguments.anew, base_images=arguments.base_images)
+            return steps.retrain(
+                settings, config, arguments.classes, progress, anew=arguments.anew, base_images=arguments.base_images
+            )
         chosen = STEPS if arguments.command == "all" else (arguments.command,)
         result: dict[str, Any] = {}
         for number, step in enumerate(chosen, 1):
             if len(chosen) > 1:
                 print(f"[{number}/{len(chosen)}] {step}", file=sys.stderr, flush=True)
             if step == "prepare":
-                result |= steps.prepare(settings, progress)
+                result |= steps.prepare(settings, arguments.classes, progress)
             elif step == "train":
                 result |= steps.train(settings, config, progress)
             elif step == "ood":
@@ -107,13 +113,21 @@ def _parser() -> argparse.ArgumentParser:
         "all": "all of these, in order",
         "retrain": "train a challenger on accepted corrections, and promote it if it is better",
         "rollback": "serve the pair before the latest one again",
+        "capture": "take a burst of photos of one class with the webcam",
     }.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-        if name == "rollback":
+        if name == "capture":
+            command.add_argument("--class", dest="class_name", required=True, metavar="NAME")
+            command.add_argument("--count", type=_positive, default=20, help="photos of the burst")
+            command.add_argument("--interval", type=float, default=0.2, help="seconds between two photos")
+            command.add_argument("--camera", default="0", help="its number, or a video file")
+        if name in ("rollback", "capture"):
             continue
         default = "retrain.yaml" if name == "retrain" else "quick.yaml"
         command.add_argument("--config", type=Path, default=ROOT / "training" / default, metavar="FILE")
+        if name in ("prepare", "all", "retrain"):
+            command.add_argument("--classes", type=Path, default=ROOT / "training" / "classes.yaml", metavar="FILE")
         if name in ("register", "all"):
             command.add_argument("--export", type=Path, metavar="DIR", help="also write the archives and their record")
         if name == "retrain":

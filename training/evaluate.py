@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from runners.gate import softmax
-from runners.pipeline import Pipeline
+from runners.pipeline import Pipeline, Scores
 from training.calibrate import brier, ece, nll, reliability
 from training.export import outputs
 from training.sources import Labelled
@@ -24,6 +24,18 @@ class PerClass(BaseModel):
     recall: float
     f1: float
     support: int
+
+
+class PerSource(BaseModel):
+    """The test photos of one source. ``accuracy_within``: with the answer restricted to the classes that it has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    accuracy_within: float
+    refused: float
 
 
 class Evaluation(BaseModel):
@@ -43,6 +55,7 @@ class Evaluation(BaseModel):
     refused: float
     accuracy_accepted: float
     classes: dict[str, PerClass]
+    sources: dict[str, PerSource]
     confusion: list[list[int]]
     reliability: list[tuple[float, float, int]]
     parameters: int
@@ -51,14 +64,24 @@ class Evaluation(BaseModel):
     def headline(self) -> dict[str, float]:
         """The numbers that MLflow and the record keep."""
         names = ("accuracy", "ece_before", "ece", "nll", "brier", "temperature", "refused", "accuracy_accepted")
-        return {f"test_{n}" if n != "temperature" else n: round(float(getattr(self, n)), 6) for n in names} | {
-            "parameters": float(self.parameters),
-            "gflop": round(self.gflop, 6),
-        }
+        numbers = {f"test_{n}" if n != "temperature" else n: float(getattr(self, n)) for n in names}
+        for source, result in self.sources.items():
+            numbers[f"test_accuracy_{source}"] = result.accuracy
+            numbers[f"test_accuracy_within_{source}"] = result.accuracy_within
+            numbers[f"test_refused_{source}"] = result.refused
+        numbers |= {"parameters": float(self.parameters), "gflop": self.gflop}
+        return {name: round(value, 6) for name, value in numbers.items()}
 
 
-def evaluate(pipeline: Pipeline, test: Labelled, refuse_share: float, parameters: int, gflop: float) -> Evaluation:
-    """Score the test set with the pair exactly as it is served."""
+def evaluate(
+    pipeline: Pipeline,
+    test: Labelled,
+    sources: NDArray[np.str_],
+    refuse_share: float,
+    parameters: int,
+    gflop: float,
+) -> Evaluation:
+    """Score the test set with the pair exactly as it is served; ``sources`` (n,) are those of its photos."""
     pixels, labels = test
     logits, _ = outputs(pipeline.network, pixels)
     plain = softmax(logits, 1.0)
@@ -78,10 +101,26 @@ def evaluate(pipeline: Pipeline, test: Labelled, refuse_share: float, parameters
         refused=float(1 - accepted.mean()),
         accuracy_accepted=float(right[accepted].mean()) if accepted.any() else 0.0,
         classes=per_class(guess, labels, pipeline.labels),
+        sources={s: _per_source(scores, labels, accepted, sources == s) for s in sorted(set(sources.tolist()))},
         confusion=confusion(guess, labels, len(pipeline.labels)).tolist(),
         reliability=reliability(scores.probabilities, labels),
         parameters=parameters,
         gflop=gflop,
+    )
+
+
+def _per_source(
+    scores: Scores, labels: NDArray[np.int64], accepted: NDArray[np.bool_], rows: NDArray[np.bool_]
+) -> PerSource:
+    probabilities, truth = scores.probabilities[rows], labels[rows]
+    right = int((probabilities.argmax(axis=1) == truth).sum())
+    its = np.unique(truth)
+    return PerSource(
+        images=len(truth),
+        accuracy=right / len(truth),
+        accuracy_interval=wilson(right, len(truth)),
+        accuracy_within=float((its[probabilities[:, its].argmax(axis=1)] == truth).mean()),
+        refused=float(1 - accepted[rows].mean()),
     )
 
 
@@ -136,6 +175,12 @@ def summary(evaluation: Evaluation, ood: dict[str, Any]) -> str:
         f"refused {evaluation.refused:.2%} of test photos; {evaluation.accuracy_accepted:.2%} of the others right",
         f"{evaluation.parameters:,} parameters, {evaluation.gflop:.3f} GFLOP per image",
     ]
+    for name, source in evaluation.sources.items():
+        low, high = source.accuracy_interval
+        lines.append(
+            f"{name}: {source.accuracy:.2%} of {source.images:,} ({low:.2%} to {high:.2%}; among its own classes "
+            f"{source.accuracy_within:.2%}), {source.refused:.2%} refused"
+        )
     for name, table in ood.items():
         lines.append(f"unknown: {name}: AUROC of the gate {table['isolation_forest']['auroc']:.1%}")
     return "\n".join(lines)

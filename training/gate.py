@@ -19,11 +19,11 @@ SUBSAMPLE = 256
 
 
 def fit_gate(
-    held_out: Outputs, labels: NDArray[np.int64], calibration: Outputs, temperature: float, trees: int, seed: int
+    held_out: Outputs, class_means: Floats, calibration: Outputs, temperature: float, trees: int, seed: int
 ) -> Gate:
     """A gate whose features and forest come from ``held_out`` and whose threshold comes from ``calibration``.
 
-    Neither may have trained the network. ``labels`` (n,) are those of ``held_out``.
+    Neither may have trained the network. ``class_means`` (classes, d): see `mean_embeddings`.
 
     Raises:
         ValueError: an empty part, a single class, or outputs that are not finite.
@@ -31,19 +31,29 @@ def fit_gate(
     logits, embedding = held_out
     if not len(logits) or not len(calibration[0]):
         raise ValueError("the gate needs held-out photos and calibration photos")
-    if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
-        raise ValueError("the gate got NaN or infinite network outputs")
-    classes = np.unique(labels)
-    if len(classes) < 2:
+    if len(class_means) < 2:
         raise ValueError("the gate needs photos of at least two classes")
-    means = np.stack([embedding[labels == c].mean(axis=0) for c in classes]).astype(np.float32)
-    scores = unknown_scores(logits, embedding, temperature, means)
+    if not (np.isfinite(logits).all() and np.isfinite(embedding).all() and np.isfinite(class_means).all()):
+        raise ValueError("the gate got NaN or infinite network outputs")
+    scores = unknown_scores(logits, embedding, temperature, class_means)
     low, centre, high = np.percentile(scores, [25, 50, 75], axis=0).astype(np.float32)
     scale = np.maximum(high - low, 1e-6)
     features = np.maximum((scores - centre) / scale, 0.0)
-    gate = Gate(fit_forest(features, trees, seed), means, centre, scale, temperature, np.empty(0))
+    gate = Gate(fit_forest(features, trees, seed), class_means, centre, scale, temperature, np.empty(0))
     ranked = np.sort(gate.forest.score(gate.features(*calibration)))
-    return Gate(gate.forest, means, centre, scale, temperature, ranked)
+    return Gate(gate.forest, class_means, centre, scale, temperature, ranked)
+
+
+def mean_embeddings(embedding: Floats, labels: NDArray[np.int64], classes: int) -> Floats:
+    """Mean embedding of each class, (classes, d), from training photos: (n, d) and their labels (n,).
+
+    Raises:
+        ValueError: a class has no photo.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    if (counts == 0).any():
+        raise ValueError(f"class {int(np.argmin(counts))} has no training photo")
+    return np.stack([embedding[labels == c].mean(axis=0) for c in range(classes)]).astype(np.float32)
 
 
 def fit_forest(features: Floats, trees: int, seed: int) -> Forest:

@@ -23,18 +23,20 @@ def progress_bar() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[note]} {task.completed:,.0f}/{task.total:,.0f} images, {task.fields[rate]}"),
+        TextColumn(
+            "{task.fields[note]} {task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}, {task.fields[rate]}"
+        ),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, tuple[TaskID, float]] = {}
 
-        def show(what: str, done: int, total: int, note: str = "") -> None:
+        def show(what: str, done: int, total: int, note: str = "", unit: str = "images") -> None:
             if what not in tasks:
-                tasks[what] = (bar.add_task(what, total=total, rate="", note=""), time.monotonic())
+                tasks[what] = (bar.add_task(what, total=total, rate="", note="", unit=unit), time.monotonic())
             task, start = tasks[what]
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s", note=note)
+            bar.update(task, completed=done, rate=f"{rate:,.0f} {unit}/s", note=note)
 
         yield show
 
@@ -46,7 +48,7 @@ class _Lines:
         self._start: dict[str, float] = {}
         self._shown = time.monotonic()
 
-    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
+    def __call__(self, what: str, done: int, total: int, note: str = "", unit: str = "images") -> None:
         now = time.monotonic()
         start = self._start.setdefault(what, now)
         if now == start or (done < total and now - self._shown < 10):
@@ -55,4 +57,4 @@ class _Lines:
         rate = done / max(now - start, 1e-9)
         left = (total - done) / max(rate, 1e-9)
         where = f"{what}, {note}" if note else what
-        print(f"{where}: {done:,}/{total:,}, {rate:,.0f} images/s, {left:,.0f} s left", file=sys.stderr, flush=True)
+        print(f"{where}: {done:,}/{total:,}, {rate:,.0f} {unit}/s, {left:,.0f} s left", file=sys.stderr, flush=True)

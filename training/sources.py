@@ -1,163 +1,207 @@
-"""Readers of the data root: the official CIFAR-10 archive, fetched when absent, and parquet copies of it."""
+"""The photos of the data root as one stream of samples: CIFAR-10, CIFAR-100 and folders of one's own."""
 
 from __future__ import annotations
 
-import io
-import pickle
 import tarfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runners.images import SIDE, read_photo
+from training.classes import Classes
+from training.download import Archive, UnavailableError, fetch
+from training.readers import (
+    CIFAR10_LABELS,
+    CIFAR100_LABELS,
+    Progress,
+    SourceError,
+    batch_rows,
+    folder_files,
+    parquet_rows,
+    read_file,
+)
+from training.runs import whole
+from training.samples import Sample
 
-CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-CIFAR10_SIZES = {"train": 50_000, "test": 10_000}
+__all__ = ["CIFAR10_LABELS", "Labelled", "Progress", "SourceError", "load_cifar10", "read_images", "samples"]
 
 Split = Literal["train", "test"]
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-class Progress(Protocol):
-    """Told what is being done, how many images are done and of how many; ``note`` says where in the work that is."""
+@dataclass(frozen=True, slots=True)
+class CifarSet:
+    """How one of the CIFAR sets is published: archive, folder in it, its batch files, labels and counts per class."""
 
-    def __call__(self, what: str, done: int, total: int, note: str = "") -> None: ...
+    name: str
+    title: str
+    archive: Archive
+    folder: str
+    batches: Mapping[Split, tuple[str, ...]]
+    batch_key: bytes
+    column: str
+    labels: tuple[str, ...]
+    per_class: Mapping[Split, int]
 
 
-class SourceError(Exception):
-    """Data that is missing or not what it should be; the message says where and what to do."""
+CIFAR10 = CifarSet(
+    name="cifar10",
+    title="CIFAR-10",
+    archive=Archive(
+        "cifar-10-python.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ),
+    folder="cifar-10-batches-py",
+    batches={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+    batch_key=b"labels",
+    column="label",
+    labels=CIFAR10_LABELS,
+    per_class={"train": 5000, "test": 1000},
+)
+CIFAR100 = CifarSet(
+    name="cifar100",
+    title="CIFAR-100",
+    archive=Archive(
+        "cifar-100-python.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ),
+    folder="cifar-100-python",
+    batches={"train": ("train",), "test": ("test",)},
+    batch_key=b"fine_labels",
+    column="fine_label",
+    labels=CIFAR100_LABELS,
+    per_class={"train": 500, "test": 100},
+)
+
+
+def samples(classes: Classes, data_root: Path, progress: Progress | None = None) -> Iterator[Sample]:
+    """All photos of ``classes`` in a fixed order: CIFAR-10, CIFAR-100 (train, then test), then folders by name.
+
+    Only the sets that ``classes`` names are read, or fetched where ``data_root`` has none. A stream: the most that is
+    held is one batch file of an official archive (at most 150 MB). A photo that cannot be read comes with no bytes.
+
+    Raises:
+        SourceError: a set is missing and cannot be fetched, damaged, or not whole.
+    """
+    for cifar, chosen in ((CIFAR10, classes.cifar10), (CIFAR100, classes.cifar100)):
+        for split in cifar.batches if chosen else ():
+            yield from cifar_samples(cifar, chosen, split, data_root, progress)
+    for label, folder in classes.folders.items():
+        yield from folder_samples(label, folder, progress)
+
+
+def cifar_samples(
+    cifar: CifarSet, chosen: Mapping[str, str], split: Split, root: Path, progress: Progress | None = None
+) -> Iterator[Sample]:
+    """The photos of one split whose label is in ``chosen`` (the set's label -> the product's class).
+
+    Looks in ``root`` for the unpacked folder, the archive and parquet files, in this order; finds none: fetches the
+    archive. The number in a sample's id is its row.
+
+    Raises:
+        SourceError: as `samples`; counts per class are checked at the end.
+    """
+    wanted = dict.fromkeys(chosen, cifar.per_class[split])
+    total = sum(wanted.values())
+    found: Counter[str] = Counter()
+    encoded, rows = _rows(cifar, split, root, progress)
+    for number, (data, index) in enumerate(rows):
+        if not isinstance(index, int) or not 0 <= index < len(cifar.labels):
+            raise SourceError(f"{root}: image {number} of the {cifar.title} {split} set has the label {index}")
+        original = cifar.labels[index]
+        if original not in chosen:
+            continue
+        found[original] += 1
+        done = found.total()
+        if progress and (done % 500 == 0 or done == total):
+            progress(f"reading {cifar.name}/{split}", done, total)
+        name = f"{cifar.name}/{split}/{number:05d}"
+        yield Sample(name, cifar.name, original, chosen[original], split, name, data, encoded)
+    for original, number in wanted.items():
+        if found[original] != number:
+            raise SourceError(
+                f"{root}: the {cifar.title} {split} set has {found[original]:,} images of {original}, {number:,} "
+                "wanted: it is not whole; delete it and run again"
+            )
+
+
+def folder_samples(label: str, folder: Path, progress: Progress | None = None) -> Iterator[Sample]:
+    """Every file below ``folder`` as a photo of class ``label``; those of one sub-folder are one group."""
+    total = sum(1 for _ in folder_files(folder))
+    for done, path in enumerate(folder_files(folder), 1):
+        below = path.relative_to(folder)
+        name = f"{label}/{below.as_posix()}"
+        group = f"{label}/{below.parts[0]}" if len(below.parts) > 1 else name
+        yield Sample(name, "folder", label, label, "", group, read_file(path))
+        if progress and (done % 500 == 0 or done == total):
+            progress(f"reading {label}", done, total)
+
+
+def sample_pixels(sample: Sample) -> NDArray[np.uint8]:
+    """What the network reads of ``sample``: uint8 (32, 32, 3); raises `ApiError` as `read_photo` does."""
+    if sample.encoded:
+        return read_photo(sample.data).pixels
+    return np.frombuffer(sample.data, np.uint8).reshape(SIDE, SIDE, 3)
 
 
 def load_cifar10(root: Path, split: Split, progress: Progress | None = None) -> Labelled:
-    """CIFAR-10 in its official order: pixels uint8 (n, 32, 32, 3) and labels int64 (n,) in 0..9.
-
-    Looks in ``root`` for `cifar-10-batches-py/`, `cifar-10-python.tar.gz` or `cifar10/*.parquet`, in this order;
-    finds none: downloads the archive into ``root``.
-
-    Raises:
-        SourceError: nothing there and no way to fetch it, or the files are damaged or incomplete.
-    """
-    folder, archive = root / "cifar-10-batches-py", root / "cifar-10-python.tar.gz"
-    parquet = sorted((root / "cifar10").glob(f"{split}-*.parquet"))
-    if not folder.is_dir() and not archive.is_file() and parquet:
-        pixels, labels = _read_parquet(parquet, CIFAR10_SIZES[split], progress)
-    else:
-        if not folder.is_dir():
-            fetch_cifar10(root)
-            _unpack(archive, root)
-        pixels, labels = _read_batches(folder, split)
-    if len(pixels) != CIFAR10_SIZES[split] or not ((labels >= 0) & (labels < 10)).all():
-        raise SourceError(
-            f"{root}: the CIFAR-10 {split} set has {len(pixels):,} images, {CIFAR10_SIZES[split]:,} wanted"
-        )
+    """CIFAR-10 in its official order: pixels uint8 (n, 32, 32, 3) and labels int64 (n,) in 0..9; as `samples`."""
+    size = CIFAR10.per_class[split] * len(CIFAR10_LABELS)
+    pixels, labels = np.empty((size, SIDE, SIDE, 3), np.uint8), np.empty(size, np.int64)
+    every = {name: name for name in CIFAR10_LABELS}
+    for row, sample in enumerate(cifar_samples(CIFAR10, every, split, root, progress)):
+        if row == size:
+            raise SourceError(f"{root}: the CIFAR-10 {split} set has more than {size:,} images")
+        pixels[row], labels[row] = sample_pixels(sample), CIFAR10_LABELS.index(sample.original)
     return pixels, labels
-
-
-def fetch_cifar10(root: Path) -> Path:
-    """The official archive in ``root``, downloaded unless it is there, its SHA-256 checked either way."""
-    import pooch
-
-    try:
-        path = pooch.retrieve(
-            CIFAR10_URL,
-            known_hash=f"sha256:{CIFAR10_SHA256}",
-            fname="cifar-10-python.tar.gz",
-            path=root,
-            progressbar=True,
-        )
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"no CIFAR-10 in {root.resolve()} and it could not be downloaded ({type(error).__name__}): put "
-            "cifar-10-python.tar.gz, cifar-10-batches-py/ or cifar10/*.parquet there, or set CIFAR_DATA_DIR"
-        ) from error
-    return Path(path)
-
-
-def read_batch(path: Path) -> dict[bytes, Any]:
-    """One official batch file: a pickle in which nothing but arrays and plain types is allowed.
-
-    Raises:
-        SourceError: the pickle names anything else, or is damaged.
-    """
-    try:
-        with path.open("rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, AttributeError, IndexError) as error:
-        raise SourceError(f"{path}: not a CIFAR batch ({error})") from error
-    if not isinstance(batch, dict) or b"data" not in batch or b"labels" not in batch:
-        raise SourceError(f"{path}: not a CIFAR batch (no data or no labels)")
-    return batch
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.empty(0).__reduce__()[0]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data file")
-
-
-def _latin1(text: str, _encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
-def _unpack(archive: Path, root: Path) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(root, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise SourceError(f"{archive}: cannot be unpacked ({error}); delete it and run again") from error
-
-
-def _read_batches(folder: Path, split: Split) -> Labelled:
-    names = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise SourceError(f"{folder}: {', '.join(missing)} missing; delete the folder and run again")
-    batches = [read_batch(folder / name) for name in names]
-    rows = np.concatenate([np.asarray(b[b"data"], np.uint8).reshape(-1, 3, SIDE, SIDE) for b in batches])
-    labels = np.concatenate([np.asarray(b[b"labels"], np.int64) for b in batches])
-    return np.ascontiguousarray(rows.transpose(0, 2, 3, 1)), labels
-
-
-def _read_parquet(files: list[Path], total: int, progress: Progress | None) -> Labelled:
-    pixels = np.empty((total, SIDE, SIDE, 3), np.uint8)
-    labels = np.empty(total, np.int64)
-    count = 0
-    for data, label in _parquet_rows(files):
-        if count == total:
-            raise SourceError(f"{files[0].parent}: more than {total:,} rows")
-        pixels[count], labels[count] = read_photo(data).pixels, label
-        count += 1
-        if progress and count % 500 == 0:
-            progress(f"decoding {files[0].name.split('-')[0]}", count, total)
-    return pixels[:count], labels[:count]
-
-
-def _parquet_rows(files: list[Path]) -> Iterator[tuple[bytes, int]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in files:
-        try:
-            for batch in pq.ParquetFile(path).iter_batches(1000, columns=["img", "label"]):
-                images = batch.column("img").field("bytes")
-                yield from zip((b.as_py() for b in images), batch.column("label").to_pylist(), strict=True)
-        except (pa.ArrowException, KeyError, OSError) as error:
-            raise SourceError(f"{path}: not a readable CIFAR parquet file ({error})") from error
 
 
 def read_images(root: Path, name: str) -> NDArray[np.uint8]:
     """All pictures of the parquet set ``root``/``name``, as the network reads them: uint8 (n, 32, 32, 3)."""
-    import pyarrow.parquet as pq
+    return np.stack([read_photo(data).pixels for data, _ in parquet_rows(root / name, None)])
 
-    column = pq.read_table(root / name, columns=["img"]).column("img").combine_chunks().field("bytes")
-    return np.stack([read_photo(io.BytesIO(b.as_py()).getvalue()).pixels for b in column])
+
+def _rows(
+    cifar: CifarSet, split: Split, root: Path, progress: Progress | None
+) -> tuple[bool, Iterator[tuple[bytes, int]]]:
+    """Whether the images of a split are encoded, and the stream of them with their labels."""
+    folder, archive = root / cifar.folder, root / cifar.archive.name
+    parquet = sorted((root / cifar.name).glob(f"{split}-*.parquet"))
+    if parquet and not folder.is_dir() and not archive.is_file():
+        return True, (row for path in parquet for row in parquet_rows(path, cifar.column))
+    if not folder.is_dir():
+        _unpack(_archive(cifar, root, progress), folder, cifar)
+    files = [folder / name for name in cifar.batches[split]]
+    if missing := [path.name for path in files if not path.is_file()]:
+        raise SourceError(f"{folder}: {', '.join(missing)} missing; delete the folder and run again")
+    return False, (row for path in files for row in batch_rows(path, cifar.batch_key))
+
+
+def _archive(cifar: CifarSet, root: Path, progress: Progress | None) -> Path:
+    try:
+        return fetch(cifar.archive, root, progress)
+    except UnavailableError as error:
+        raise SourceError(
+            f"no {cifar.title} in {root.resolve()} and it could not be downloaded ({error}): put "
+            f"{cifar.archive.name}, {cifar.folder}/ or {cifar.name}/*.parquet there, or set CIFAR_DATA_DIR"
+        ) from error
+
+
+def _unpack(archive: Path, folder: Path, cifar: CifarSet) -> None:
+    """The batch files of ``archive`` into ``folder``, all or none."""
+    files = {name for names in cifar.batches.values() for name in names}
+    try:
+        with tarfile.open(archive) as tar, whole(folder) as scratch:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if member.isfile() and name in files:
+                    tar.extract(member.replace(name=name, deep=False), scratch, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise SourceError(f"{archive}: cannot be unpacked ({error})") from error

@@ -8,19 +8,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runners.artifacts import KERAS_FILE, read_network_card
-from runners.store import Served, open_pair, served
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.artifacts import KERAS_FILE, ArtifactError, read_network_card
+from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
 from training import dataset, register
+from training.capture import capture, class_folder
 from training.config import TrainConfig
 from training.evaluate import Evaluation, evaluate, generated_unknowns, summary
 from training.export import export_gate, export_network, outputs
 from training.fit import fit, history
-from training.gate import compare, fit_gate
+from training.gate import compare, fit_gate, mean_embeddings
+from training.prepare import PAGE
+from training.prepare import prepare as prepare_dataset
 from training.register import load_run, write_json
 from training.report import figures, png, render
 from training.runs import Run, open_run, whole
 from training.sources import Progress, read_images
+
+MEAN_PHOTOS = 500
+"""Training photos of each class that its mean embedding is taken over."""
 
 
 def run_of(settings: Settings, config: TrainConfig) -> tuple[Run, dataset.Dataset]:
@@ -29,8 +38,22 @@ def run_of(settings: Settings, config: TrainConfig) -> tuple[Run, dataset.Datase
     return open_run(settings.var / "runs", config, data.digest), data
 
 
-def prepare(settings: Settings, progress: Progress) -> dict[str, Any]:
-    return dataset.prepare(settings.data_root, settings.var / "dataset", progress).summary()
+def prepare(settings: Settings, classes: Path, progress: Progress) -> dict[str, Any]:
+    """Make the dataset of the classes file; its analysis, as JSON types, comes back."""
+    folder = settings.var / "dataset"
+    try:
+        model = load_pipeline(settings)
+    except (StoreError, ArtifactError):
+        model = None  # nothing is served yet: the analysis does without a network
+    result = prepare_dataset(classes, settings.data_root, folder, progress, model)
+    return {**result, "page": str(folder / PAGE)}
+
+
+def capture_burst(settings: Settings, name: str, count: int, interval: float, camera: str) -> dict[str, Any]:
+    """Photograph one class; where the photos lie, and the line that makes them a class."""
+    folder = class_folder(settings.data_root, name)
+    photos = capture(folder, count, interval, int(camera) if camera.isdecimal() else camera)
+    return {"photos": len(photos), "folder": str(photos[0].parent), "line": f"  {name}: captured/{name}"}
 
 
 def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[str, Any]:
@@ -62,13 +85,23 @@ def ood(settings: Settings, config: TrainConfig) -> dict[str, Any]:
     return {"network": card.digest[:12], "scores": result}
 
 
+def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The first ``most`` rows of each class, ascending."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(labels.max(initial=0) + 1))
+    return np.sort(order[np.arange(len(labels)) - starts[labels[order]] < most])
+
+
 def fit_pair_gate(run: Run, data: dataset.Dataset, config: TrainConfig) -> None:
     """The gate and the monitoring reference of the run's network."""
     from runners.network import load_network
 
     card, network = read_network_card(run.cnn), load_network(run.cnn)
     held_out, calibration = (outputs(network, data[split][0]) for split in ("validation", "calibration"))
-    gate = fit_gate(held_out, data["validation"][1], calibration, card.temperature, config.gate_trees, config.seed)
+    rows = first_of_each(data["train"][1], MEAN_PHOTOS)
+    _, embedding = outputs(network, data["train"][0][rows])
+    means = mean_embeddings(embedding, data["train"][1][rows], len(data.labels))
+    gate = fit_gate(held_out, means, calibration, card.temperature, config.gate_trees, config.seed)
     with whole(run.forest) as folder:
         export_gate(gate, folder, card, {"trees": config.gate_trees, "seed": config.seed, "data_digest": data.digest})
     register.add_reference(run, load_run(run), data["calibration"], Settings().refuse_share)
@@ -84,7 +117,8 @@ def evaluate_run(settings: Settings, config: TrainConfig) -> dict[str, Any]:
     run, data = run_of(settings, config)
     pipeline = load_run(run)
     model = keras.saving.load_model(run.cnn / KERAS_FILE, compile=False)
-    result = evaluate(pipeline, data["test"], settings.refuse_share, model.count_params(), 2 * macs(model) / 1e9)
+    size = (model.count_params(), 2 * macs(model) / 1e9)
+    result = evaluate(pipeline, data["test"], data.sources["test"], settings.refuse_share, *size)
     unknown = json.loads(run.require(run.ood, "ood").read_text())
     plots = {name: png(f) for name, f in figures(result, history(run.fit), pipeline.labels).items()}
     run.report.write_text(render(f"Evaluation of {run.folder.name}", result, unknown, plots))
@@ -121,21 +155,26 @@ def register_run(settings: Settings, config: TrainConfig, command: str, export: 
 
 
 def retrain(
-    settings: Settings, config: TrainConfig, progress: Progress, *, anew: bool, base_images: int | None
+    settings: Settings,
+    config: TrainConfig,
+    classes: Path,
+    progress: Progress,
+    *,
+    anew: bool,
+    base_images: int | None,
 ) -> dict[str, Any]:
     """Train a challenger on base data and accepted corrections; serve it if `training.retrain.judge` says so."""
     from monitoring.feedback import FeedbackStore
     from training import retrain as challenge
     from training.track import set_champion
 
-    data = dataset.prepare(settings.data_root, settings.var / "dataset", progress)
     pair = served(settings)
+    prepare(settings, classes, progress)
+    data = dataset.load(settings.var / "dataset")
     champion, _ = open_pair(pair, "openvino")
     trained, held_out = challenge.corrections(FeedbackStore.open(settings), data.labels)
     mixed = challenge.with_corrections(data["train"], trained, base_images, config.seed)
-    from training.dataset import digest_of
-
-    run = open_run(settings.var / "runs", config, digest_of(mixed) + pair.cnn_tag)
+    run = open_run(settings.var / "runs", config, dataset.digest_of(mixed) + pair.cnn_tag)
     if not run.cnn.is_dir():
         start = None if anew else challenge.start_from(pair.cnn_path, run.folder, len(data.labels))
         model = fit(config, mixed, data["validation"], len(data.labels), run.fit, progress, start)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 from monitoring.tracking import TRAINING, client, experiment_id
 from runners.store import CNN, Served
 from settings import Settings
 from training.config import TrainConfig
+from training.dataset import read_manifest
 from training.evaluate import Evaluation
 from training.fit import history
 from training.report import figures, png
 from training.runs import Run
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 CHAMPION = "champion"
 
@@ -25,6 +30,7 @@ def log_run(
     mlflow = client(settings)
     run_id: str = mlflow.create_run(experiment_id(settings, TRAINING), run_name=run.folder.name).info.run_id
     params = {**config.model_dump(mode="json"), "data_digest": data_digest}
+    mlflow.log_inputs(run_id, [_dataset_input(settings, data_digest)])
     mlflow.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
     epochs = history(run.fit)
     curves = [Metric(n, v, 0, int(line["epoch"])) for line in epochs for n, v in line.items() if n != "epoch"]
@@ -41,6 +47,17 @@ def log_run(
     mlflow.log_artifacts(run_id, str(run.forest), "forest")
     mlflow.set_terminated(run_id)
     return run_id
+
+
+def _dataset_input(settings: Settings, digest: str) -> DatasetInput:
+    """The prepared dataset as MLflow knows datasets: name, digest and where it lies."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    folder = (settings.var / "dataset").resolve()
+    source = json.dumps({"uri": folder.as_uri()})
+    manifest = read_manifest(folder) or {}
+    profile = json.dumps({"classes": manifest.get("classes", {})})
+    return DatasetInput(Dataset("photos", digest[:36], "local", source, profile=profile))
 
 
 def set_champion(settings: Settings, pair: Served, run_id: str | None) -> str:

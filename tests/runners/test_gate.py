@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runners.gate import Gate, load_gate, save_gate
-from training.gate import auroc, fit_gate, fpr95, to_arrays
+from training.gate import auroc, fit_gate, fpr95, mean_embeddings, to_arrays
 
 
 def outputs(count: int, seed: int, sharpness: float = 8.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -22,8 +22,8 @@ def outputs(count: int, seed: int, sharpness: float = 8.0) -> tuple[np.ndarray, 
 
 @pytest.fixture(scope="module")
 def gate() -> Gate:
-    logits, embedding, labels = outputs(1500, 1)
-    return fit_gate((logits, embedding), labels, outputs(1500, 2)[:2], 1.0, trees=100, seed=0)
+    means = mean_embeddings(*outputs(500, 0)[1:], 4)
+    return fit_gate(outputs(1500, 1)[:2], means, outputs(1500, 2)[:2], 1.0, trees=100, seed=0)
 
 
 def test_scores_equal_scikit_learn() -> None:
@@ -65,10 +65,13 @@ def test_nan_and_infinity_are_refused(gate: Gate) -> None:
 
 def test_an_empty_calibration_set_and_one_class_are_refused() -> None:
     logits, embedding, labels = outputs(100, 7)
+    means = mean_embeddings(embedding, labels, 4)
     with pytest.raises(ValueError, match="calibration photos"):
-        fit_gate((logits, embedding), labels, (logits[:0], embedding[:0]), 1.0, 10, 0)
+        fit_gate((logits, embedding), means, (logits[:0], embedding[:0]), 1.0, 10, 0)
     with pytest.raises(ValueError, match="two classes"):
-        fit_gate((logits, embedding), np.zeros(100, int), (logits, embedding), 1.0, 10, 0)
+        fit_gate((logits, embedding), means[:1], (logits, embedding), 1.0, 10, 0)
+    with pytest.raises(ValueError, match="class 4 has no training photo"):
+        mean_embeddings(embedding, labels, 5)
 
 
 def test_auroc_and_fpr95_of_cases_worked_by_hand() -> None:

@@ -10,30 +10,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from settings import ROOT
 
 CONFIG = """
 name: tiny
 widths: [8, 8, 8]
-epochs: 4
+epochs: 3
 batch_size: 64
+least_images: 2048
 learning_rate: 0.1
 gate_trees: 20
 """
+COLOURS = {"brick": (170, 70, 60), "grass": (60, 150, 50), "sky": (80, 140, 220)}
 
 
 def training(var: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    ours = {
-        "CIFAR_VAR": str(var),
-        "BENTOML_HOME": str(var / "bentoml"),
-        "CIFAR_DATA_DIR": str(var / "nothing"),
-        **extra,
-    }
+    clean = {name: value for name, value in os.environ.items() if name != "BENTOML_HOME"}
+    ours = {"CIFAR_VAR": str(var), "CIFAR_DATA_DIR": str(var / "photos"), **extra}
     return subprocess.run(
         [sys.executable, "-m", "training", *arguments],
         cwd=ROOT,
-        env={**os.environ, **ours},
+        env={**clean, **ours},
         capture_output=True,
         text=True,
         timeout=400,
@@ -42,34 +41,29 @@ def training(var: Path, *arguments: str, **extra: str) -> subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a prepared dataset of ten colours and a tiny configuration."""
-    from training.dataset import SPLITS, build
-
+    """A person's own three classes: folders of photos, a classes file with nothing else, a tiny configuration."""
     folder = tmp_path_factory.mktemp("training")
     rng = np.random.default_rng(0)
-    colours = rng.integers(30, 226, (10, 1, 1, 3))
-
-    def photos(count: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = rng.integers(0, 10, count)
-        return (colours[labels] + rng.integers(-30, 30, (count, 32, 32, 3))).astype(np.uint8), labels
-
-    from training.sources import CIFAR10_LABELS
-
-    data = build(photos(1500), photos(300), CIFAR10_LABELS)
-    (folder / "dataset").mkdir()
-    for name in SPLITS:
-        pixels, labels = data[name]
-        np.savez(folder / "dataset" / f"{name}.npz", pixels=pixels, labels=labels)
-    (folder / "dataset" / "manifest.json").write_text(json.dumps({"labels": data.labels, **data.summary()}))
+    for name, colour in COLOURS.items():
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(120):
+            noise = rng.normal(0, 40, (40, 56, 3)) + np.array(colour) + rng.normal(0, 15, 3)
+            Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / "photos" / name / f"{number:03d}.png")
+    (folder / "photos" / "sky" / "broken.jpg").write_bytes(b"no photo")
+    lines = "".join(f"  {name}: {name}\n" for name in COLOURS)
+    (folder / "classes.yaml").write_text(f"folders:\n{lines}")
     (folder / "tiny.yaml").write_text(CONFIG)
     return folder
 
 
 def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
-    done = training(var, "all", "--config", str(var / "tiny.yaml"), "--json")
+    options = ("--classes", str(var / "classes.yaml"), "--config", str(var / "tiny.yaml"))
+    done = training(var, "all", *options, "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)
-    assert result["test_accuracy"] > 0.3
+    assert result["test_accuracy"] > 0.9
+    assert set(result["classes"]) == set(COLOURS)
+    assert sum(result["classes"]["sky"].values()) == 120  # the broken one is set aside, and nothing else is
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
     assert "http" not in Path(result["report"]).read_text().replace("http-equiv", "")
     again = training(var, "train", "--config", str(var / "tiny.yaml"))
@@ -81,7 +75,7 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
         "error: there is no earlier model to go back to",
     )
     (var / "other.yaml").write_text(CONFIG.replace("name: tiny", "name: other\nseed: 1"))
-    second = training(var, "all", "--config", str(var / "other.yaml"), "--json")
+    second = training(var, "all", *options[:2], "--config", str(var / "other.yaml"), "--json")
     assert second.returncode == 0, second.stderr[-3000:]
     back = training(var, "rollback", "--json")
     assert back.returncode == 0, back.stderr
@@ -105,6 +99,8 @@ def test_steps_out_of_order_and_missing_data_say_what_to_do(var: Path, tmp_path:
     done = training(var, "ood", "--config", str(tmp_path / "fresh.yaml"))
     assert done.returncode == 1
     assert "run `python -m training train` first" in done.stderr
-    offline = training(tmp_path / "empty", "prepare", HTTPS_PROXY="http://127.0.0.1:9")
+    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+    (tmp_path / "ten.yaml").write_text("cifar10: all\n")
+    offline = training(tmp_path / "empty", "prepare", "--classes", str(tmp_path / "ten.yaml"), **proxies)
     assert offline.returncode == 1
     assert "cifar-10-python.tar.gz" in offline.stderr.splitlines()[-1]
