@@ -18,7 +18,7 @@ from runners.artifacts import GATE_FILE
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-FEATURES = ("energy", "max_logit", "entropy", "msp", "cosine")
+FEATURES = ("energy", "entropy", "cosine", "exceedance")
 
 
 def softmax(logits: Floats, temperature: float) -> Floats:
@@ -35,11 +35,14 @@ def energy(logits: Floats, temperature: float = 1.0) -> Floats:
     return -temperature * (top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)))
 
 
-def unknown_scores(logits: Floats, embedding: Floats, temperature: float, class_means: Floats) -> Floats:
+def unknown_scores(
+    logits: Floats, embedding: Floats, temperature: float, class_means: Floats, ceiling: Floats
+) -> Floats:
     """The gate's raw scores, (n, len(FEATURES)); each is higher for a more unknown photo.
 
-    Energy (Liu et al. 2020), negative maximum logit (Hendrycks et al. 2022), entropy and one minus the maximum of the
-    calibrated softmax (Hendrycks and Gimpel 2017), and the cosine distance of the embedding to the nearest class mean.
+    Energy (Liu et al. 2020), entropy of the calibrated softmax, the cosine distance of the embedding to the nearest
+    class mean, and the share of the embedding's units above ``ceiling`` (d,), which hardly any known photo reaches. The
+    first three catch photos that excite the network too little; noise excites it too much, and only the last sees that.
     """
     p = softmax(logits, temperature)
     log_p = np.log(np.clip(p, 1e-12, None))
@@ -48,10 +51,9 @@ def unknown_scores(logits: Floats, embedding: Floats, temperature: float, class_
     return np.stack(
         [
             energy(logits),
-            -logits.max(axis=1),
             -(p * log_p).sum(axis=1),
-            1.0 - p.max(axis=1),
             1.0 - (unit @ means.T).max(axis=1),
+            (embedding > ceiling).mean(axis=1),
         ],
         axis=1,
     ).astype(np.float32)
@@ -89,12 +91,14 @@ class Forest:
 class Gate:
     """Forest, feature definition and conformal calibration.
 
-    ``class_means`` (classes, d); ``centre`` and ``scale`` (len(FEATURES),): median and interquartile range of each
-    score on held-out photos; ``calibration`` (m,): ascending scores of other held-out photos.
+    ``class_means`` (classes, d). ``ceiling`` (d,): 99.9 % quantile of each unit on held-out photos. ``centre`` and
+    ``scale`` (len(FEATURES),): median and interquartile range of each score on them. ``calibration`` (m,): ascending
+    scores of other held-out photos.
     """
 
     forest: Forest
     class_means: Floats
+    ceiling: Floats
     centre: Floats
     scale: Floats
     temperature: float
@@ -108,7 +112,7 @@ class Gate:
         """
         if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
             raise ValueError("the gate got NaN or infinite network outputs")
-        scores = unknown_scores(logits, embedding, self.temperature, self.class_means)
+        scores = unknown_scores(logits, embedding, self.temperature, self.class_means, self.ceiling)
         return np.maximum((scores - self.centre) / self.scale, 0.0)
 
     def score(self, logits: Floats, embedding: Floats) -> tuple[Floats, Floats]:

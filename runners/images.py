@@ -103,7 +103,8 @@ def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]
     """
     rgb = pixels.astype(np.float32) / 255.0
     luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-    high, low = rgb.max(axis=-1), rgb.min(axis=-1)
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]  # several times faster than reducing over an axis of three
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     saturation = np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)
     laplacian = (
         luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:] - 4 * luma[:, 1:-1, 1:-1]

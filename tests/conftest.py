@@ -28,6 +28,17 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def prepared(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the shipped classes, made once: the folder that `CIFAR_VAR/dataset` would be."""
+    from settings import ROOT
+    from training.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("prepared") / "dataset"
+    prepare(ROOT / "training" / "classes.yaml", data_root, folder, lambda *_, **__: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The data root; its absence skips, but fails where CI says that nothing may be skipped."""
     root = os.environ.get("CIFAR_DATA_DIR")

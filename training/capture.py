@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from training.classes import name_fault
+from monitoring.bursts import class_folder, save_burst
 from training.readers import SourceError
-from training.runs import whole
+
+__all__ = ["CaptureError", "capture", "class_folder"]
 
 WARM_UP = 1.0
 """Seconds in which a camera finds its exposure and white balance before the first photo."""
@@ -17,17 +18,6 @@ WARM_UP = 1.0
 
 class CaptureError(SourceError):
     """A burst that cannot be taken; the message says why."""
-
-
-def class_folder(data_root: Path, name: str) -> Path:
-    """Where captured photos of class ``name`` lie: `captured/<name>` in the data root.
-
-    Raises:
-        CaptureError: ``name`` is no class name.
-    """
-    if fault := name_fault(name):
-        raise CaptureError(fault)
-    return data_root / "captured" / name
 
 
 def capture(folder: Path, count: int, interval: float, camera: int | str = 0) -> list[Path]:
@@ -41,32 +31,32 @@ def capture(folder: Path, count: int, interval: float, camera: int | str = 0) ->
         CaptureError: there is no such camera, or it gives no picture.
     """
     import cv2
-    from PIL import Image
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our one line says what its ten would
+    what = f"camera {camera}" if isinstance(camera, int) else camera
     device = cv2.VideoCapture(camera)
     try:
         if not device.isOpened():
-            what = f"camera {camera}" if isinstance(camera, int) else str(camera)
             raise CaptureError(f"{what} cannot be opened: is it connected, allowed, and not in use elsewhere?")
-        burst = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        paths = []
-        due = WARM_UP if isinstance(camera, int) else 0.0
-        start = time.monotonic()
-        with whole(burst) as scratch:
-            for number in range(count):
-                frame = _frame(device, due, start if isinstance(camera, int) else None)
-                if frame is None:
-                    break
-                name = f"{number:03d}.png"
-                Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)).save(scratch / name)
-                paths.append(burst / name)
-                due += interval
-            if not paths:
-                raise CaptureError(f"{camera if isinstance(camera, str) else f'camera {camera}'} gives no picture")
-        return paths
+        return save_burst(folder, _pngs(device, what, count, interval, live=isinstance(camera, int)))
     finally:
         device.release()
+
+
+def _pngs(device: Any, what: str, count: int, interval: float, *, live: bool) -> Iterator[bytes]:
+    """At most ``count`` photos of a film or a ``live`` camera as PNG files; raises `CaptureError` for none."""
+    import cv2
+
+    due = WARM_UP if live else 0.0
+    start = time.monotonic() if live else None
+    for number in range(count):
+        frame = _frame(device, due, start)
+        if frame is None:
+            if number == 0:
+                raise CaptureError(f"{what} gives no picture")
+            return
+        yield cv2.imencode(".png", frame)[1].tobytes()
+        due += interval
 
 
 def _frame(device: Any, due: float, start: float | None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from runners.class_names import name_fault
 from training.readers import CIFAR10_LABELS, CIFAR100_LABELS, SourceError, folder_files
 
 SECTIONS = ("cifar10", "cifar100", "folders")
-UNKNOWN = "unknown"
-"""What the service answers when the gate refuses: no class may be called so."""
-
-_NAME = re.compile(r"[^\W_](?:[\w -]{0,62}[\w-])?")
 
 
 class ClassesError(SourceError):
@@ -67,15 +63,6 @@ def read_classes(path: Path, data_root: Path) -> Classes:
     if len(draft.lines) < 2:
         raise draft.error(document, f"{len(draft.lines)} class in all; a classifier needs two or more")
     return Classes(tuple(draft.lines), draft.cifar10, draft.cifar100, draft.folders)
-
-
-def name_fault(name: str) -> str | None:
-    """What keeps ``name`` from being a class's name, None where nothing does."""
-    if name.casefold() == UNKNOWN:
-        return f"{name} is what the service answers for photos of no class; choose another name"
-    if not _NAME.fullmatch(name):
-        return f"{name!r} is no class name: up to 64 letters, digits, _ and -, a letter or digit first"
-    return None
 
 
 def _canonical(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 Outputs = tuple[Floats, Floats]
 """Logits (n, classes) and embedding (n, d) of the same photos."""
+CEILING = 0.999
+"""Quantile of a unit's activation on held-out photos above which it counts as never seen."""
 SUBSAMPLE = 256
 """Photos per tree, the value of Liu, Ting and Zhou 2008, section 5."""
 
@@ -35,13 +38,13 @@ def fit_gate(
         raise ValueError("the gate needs photos of at least two classes")
     if not (np.isfinite(logits).all() and np.isfinite(embedding).all() and np.isfinite(class_means).all()):
         raise ValueError("the gate got NaN or infinite network outputs")
-    scores = unknown_scores(logits, embedding, temperature, class_means)
+    ceiling = np.quantile(embedding, CEILING, axis=0).astype(np.float32)
+    scores = unknown_scores(logits, embedding, temperature, class_means, ceiling)
     low, centre, high = np.percentile(scores, [25, 50, 75], axis=0).astype(np.float32)
-    scale = np.maximum(high - low, 1e-6)
-    features = np.maximum((scores - centre) / scale, 0.0)
-    gate = Gate(fit_forest(features, trees, seed), class_means, centre, scale, temperature, np.empty(0))
-    ranked = np.sort(gate.forest.score(gate.features(*calibration)))
-    return Gate(gate.forest, class_means, centre, scale, temperature, ranked)
+    scale = np.where(high > low, high - low, 1.0).astype(np.float32)
+    forest = fit_forest(np.maximum((scores - centre) / scale, 0.0), trees, seed)
+    gate = Gate(forest, class_means, ceiling, centre, scale, temperature, np.empty(0))
+    return replace(gate, calibration=np.sort(forest.score(gate.features(*calibration))))
 
 
 def mean_embeddings(embedding: Floats, labels: NDArray[np.int64], classes: int) -> Floats:
@@ -120,7 +123,7 @@ def fpr95(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> float:
 
 def compare(known: Outputs, unknown: Outputs, gate: Gate) -> dict[str, dict[str, float]]:
     """AUROC and FPR95 of the gate and of each single score it is made of."""
-    raw = [unknown_scores(*outputs, gate.temperature, gate.class_means) for outputs in (known, unknown)]
+    raw = [unknown_scores(*outputs, gate.temperature, gate.class_means, gate.ceiling) for outputs in (known, unknown)]
     columns = {name: (raw[0][:, i], raw[1][:, i]) for i, name in enumerate(FEATURES)}
     columns["isolation_forest"] = (gate.score(*known)[0], gate.score(*unknown)[0])
     return {name: {"auroc": auroc(*pair), "fpr95": fpr95(*pair)} for name, pair in columns.items()}

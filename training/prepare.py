@@ -63,7 +63,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Make ``folder`` the dataset of ``classes_file``, unless it is that already; its `analysis.json` comes back.
 
-    ``model``: the served pair; where it has the same classes, it finds likely label errors in the held-out splits.
+    ``model``: the served pair, for the analysis: its embedding makes the map, and where it has the same classes it
+    finds likely label errors in the held-out splits. A dataset that another one analysed is made again, the same.
 
     Raises:
         SourceError: the classes file or a source cannot be used; a dataset that was there stays.
@@ -71,7 +72,9 @@ def prepare(
     classes = read_classes(classes_file, data_root)
     inputs = fingerprint(classes_file, classes, data_root)
     manifest = dataset.read_manifest(folder)
-    if manifest is None or manifest["inputs"] != inputs or not (folder / FIGURES).is_file():
+    analysed_by = model.cnn_tag if model is not None else (manifest or {}).get("model")
+    current = manifest is not None and (manifest["inputs"], manifest["model"]) == (inputs, analysed_by)
+    if not current or not (folder / FIGURES).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with whole(folder) as scratch:
             analysis = build(samples(classes, data_root, progress), classes.labels, scratch, progress, model)
@@ -80,6 +83,7 @@ def prepare(
                 "labels": classes.labels,
                 "digest": analysis.digest,
                 "inputs": inputs,
+                "model": model.cnn_tag if model is not None else None,
                 "classes": analysis.classes,
             }
             (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runners.whole import whole
 from training.config import TrainConfig
+
+__all__ = ["Run", "RunError", "open_run", "whole"]
 
 
 class RunError(Exception):
@@ -57,18 +57,3 @@ def open_run(runs: Path, config: TrainConfig, data_digest: str) -> Run:
     """The run of this configuration on this data: the same arguments find the same folder again."""
     key = hashlib.sha256(f"{config.model_dump_json()}{data_digest}".encode()).hexdigest()[:10]
     return Run(runs / f"{config.name}-{key}")
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes ``folder`` when the block ends well, and vanishes when it does not."""
-    scratch = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)

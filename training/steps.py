@@ -169,7 +169,7 @@ def retrain(
     from training.track import set_champion
 
     pair = served(settings)
-    prepare(settings, classes, progress)
+    prepare_dataset(classes, settings.data_root, settings.var / "dataset", progress)
     data = dataset.load(settings.var / "dataset")
     champion, _ = open_pair(pair, "openvino")
     trained, held_out = challenge.corrections(FeedbackStore.open(settings), data.labels)

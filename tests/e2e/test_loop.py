@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -202,8 +203,10 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
     assert "frog" in done.stdout
 
 
-def test_the_loop_closes_on_real_photos(var: Path, data_root: Path) -> None:
+def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Path) -> None:
     from training.sources import CIFAR10_LABELS, load_cifar10
+
+    shutil.copytree(prepared, var / "dataset")
 
     pixels, labels = load_cifar10(data_root, "train")
     with server(var) as (client, _):

@@ -74,15 +74,22 @@ def test_a_gate_of_another_network_and_a_damaged_file_are_refused(tmp_path: Path
         read_network_card(cnn)
 
 
-def test_the_stated_accuracy_comes_out_again(tmp_path: Path, data_root: Path) -> None:
+def test_the_stated_accuracy_comes_out_again(tmp_path: Path, prepared: Path) -> None:
     from runners.store import Served, open_pair
+    from training import dataset
     from training.evaluate import accuracy
-    from training.sources import load_cifar10
 
     assert starters(tmp_path).returncode == 0
     store = tmp_path / "bentoml/models"
     cnn, forest = (next((store / n).glob("*/*.json")).parent for n in ("cifar_cnn", "ood_forest"))
     pipeline, _ = open_pair(Served("cnn", "forest", cnn, forest), "openvino")
-    assert accuracy(pipeline, load_cifar10(data_root, "test"))[0] == pytest.approx(
-        read_record().metrics["test_accuracy"], abs=0.003
-    )
+    record, data = read_record(), dataset.load(prepared)
+    assert data.digest == record.data_digest
+    pixels, labels = data["test"]
+    assert accuracy(pipeline, (pixels, labels))[0] == pytest.approx(record.metrics["test_accuracy"], abs=0.003)
+    for source in ("cifar10", "cifar100", "folder"):
+        rows = data.sources["test"] == source
+        stated = record.metrics[f"test_accuracy_{source}"]
+        assert accuracy(pipeline, (pixels[rows], labels[rows]))[0] == pytest.approx(
+            stated, abs=0.003 if source != "folder" else 0.02
+        )

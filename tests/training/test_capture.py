@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runners.prediction import ApiError
 from training.capture import CaptureError, capture, class_folder
 from training.sources import folder_samples
 
@@ -78,11 +79,17 @@ def test_no_camera_is_one_sentence_and_leaves_nothing(tmp_path: Path, capfd: pyt
 
 
 def test_an_unfinished_burst_leaves_no_photo(tmp_path: Path, film: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Image.Image, path: Path) -> None:
-        path.write_bytes(b"half of a photo")
-        raise KeyboardInterrupt
+    encode, done = cv2.imencode, []
 
-    monkeypatch.setattr(Image.Image, "save", interrupted)
+    def interrupted(kind: str, frame: np.ndarray) -> tuple[bool, np.ndarray]:
+        if done:
+            [scratch] = (tmp_path / "mug").iterdir()
+            assert [path.name for path in scratch.iterdir()] == ["000.png"]
+            raise KeyboardInterrupt
+        done.append(kind)
+        return encode(kind, frame)
+
+    monkeypatch.setattr(cv2, "imencode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         capture(tmp_path / "mug", 3, 0.1, film)
     assert list((tmp_path / "mug").iterdir()) == []
@@ -90,5 +97,6 @@ def test_an_unfinished_burst_leaves_no_photo(tmp_path: Path, film: str, monkeypa
 
 @pytest.mark.parametrize("name", ["", "..", "../mug", "a/b", ".mug", "unknown"])
 def test_a_name_that_is_no_class_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CaptureError):
+    with pytest.raises(ApiError) as refused:
         class_folder(tmp_path, name)
+    assert (refused.value.status, refused.value.code) == (422, "bad_label")
