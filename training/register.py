@@ -32,8 +32,8 @@ def add_reference(run: Run, pipeline: Pipeline, calibration: Labelled, refuse_sh
     pixels = calibration[0]
     sizes = np.full((len(pixels), 2), pixels.shape[1], np.int64)
     table = rows(pixels, sizes, pipeline.score(pixels, batch=250), pipeline.labels, refuse_share)
+    card = read_network_card(run.cnn)  # before its file changes: it verifies what is there
     (run.cnn / REFERENCE_FILE).write_bytes(profile(table, refuse_share=str(refuse_share)).to_bytes())
-    card = read_network_card(run.cnn)
     digests = card.digests | {REFERENCE_FILE: sha256(run.cnn / REFERENCE_FILE)}
     write_card(run.cnn, NETWORK_CARD, card.model_copy(update={"digests": digests}))
 

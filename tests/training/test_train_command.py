@@ -66,6 +66,8 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
     assert sum(result["classes"]["sky"].values()) == 120  # the broken one is set aside, and nothing else is
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
     assert "http" not in Path(result["report"]).read_text().replace("http-equiv", "")
+    for step in ("ood", "evaluate"):  # each step can be repeated
+        assert training(var, step, "--config", str(var / "tiny.yaml")).returncode == 0
     again = training(var, "train", "--config", str(var / "tiny.yaml"))
     assert again.returncode == 0
     assert "images/s" not in again.stderr  # a finished run is not trained again
