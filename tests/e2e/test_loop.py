@@ -85,6 +85,12 @@ def _wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], var: Pat
     pytest.fail((var / "server.log").read_text()[-3000:])
 
 
+def descendants(pid: int) -> list[int]:
+    """All processes that ``pid`` started, and those that they did."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
 def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -196,7 +202,8 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
         body = {"prediction_id": prediction, "correct": False, "label": "frog"}
         stored = client.post("/feedback", json=body).json()
         assert client.post("/feedback", json=body).json() == stored
-        os.killpg(pid, signal.SIGKILL)  # the server started a session of its own: all its processes at once
+        for process in (pid, *descendants(pid)):  # workers are no children of the shell: each is killed by itself
+            os.kill(process, signal.SIGKILL)
     done = command(folder, "monitoring", "review", "--json")
     assert done.returncode == 0, done.stderr
     assert prediction in done.stdout
@@ -238,18 +245,18 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Pa
 
 
 def test_drift_is_silent_on_the_same_and_loud_on_shifted_photos(
-    tmp_path_factory: pytest.TempPathFactory, data_root: Path
+    tmp_path_factory: pytest.TempPathFactory, prepared: Path
 ) -> None:
-    from training.sources import load_cifar10
+    from training import dataset
 
-    pixels, _ = load_cifar10(data_root, "test")
+    pixels, _ = dataset.load(prepared)["test"]  # the mixture of sources that the reference has, too
+    pixels = pixels[np.random.default_rng(0).choice(len(pixels), 300, replace=False)]
     for shifted, code in ((False, 0), (True, 1)):
         folder = tmp_path_factory.mktemp(f"drift-{shifted}")
         assert command(folder, "runners", "starters").returncode == 0
         assert command(folder, "monitoring", "drift").returncode == 2
-        photos = pixels[1000:1300]
         with server(folder, CIFAR_PAGE="false") as (client, _):
-            send(client, photos // 2 if shifted else photos)
+            send(client, pixels // 2 if shifted else pixels)
         wait_for_windows(folder, 300)
         done = command(folder, "monitoring", "drift", "--json")
         assert done.returncode == code, (done.stdout[-1500:], done.stderr[-1500:])
