@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
 import logging
 import time
 import uuid
@@ -17,10 +15,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from http_forms import form_schema, read_files, read_form
+from http_guard import Guard, error_response, from_another_site, is_owner
+from monitoring.bursts import class_folder, classes_line, save_burst
 from monitoring.feedback import FeedbackStore, NewFeedback
 from monitoring.pending import Pending
 from runners.batching import MicroBatcher
@@ -126,6 +125,22 @@ class Handlers:
             "thresholds": {"refuse_share": self.settings.refuse_share},
         }
 
+    def is_owner(self, authorization: str) -> bool:
+        """Whether a request with this header ``Authorization`` comes from the service's owner."""
+        return is_owner(authorization, self.settings)
+
+    async def capture(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        """Keep a burst of encoded photos of class ``label`` for the next training: all of them, or none.
+
+        Returns:
+            ``folder``, relative to the data root; ``photos``, how many; ``line``, which the classes file needs.
+
+        Raises:
+            ApiError: 422 for what is no class name or no photos, that of `read_photo` for the first bad photo, 503
+                when they cannot be stored.
+        """
+        return await asyncio.to_thread(self._keep_burst, label, images)
+
     async def _decode(self, data: bytes) -> Photo | ApiError:
         try:
             if len(data) <= INLINE_BYTES:
@@ -136,6 +151,24 @@ class Handlers:
 
     def _read(self, data: bytes) -> Photo:
         return read_photo(data, max_bytes=self.settings.max_upload_bytes, max_pixels=self.settings.max_pixels)
+
+    def _keep_burst(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        folder = class_folder(self.settings.data_root, label)
+        if not images:
+            raise ApiError(422, "bad_fields", "Send one photo or more.")
+        for number, data in enumerate(images, 1):
+            try:
+                self._read(data)
+            except ApiError as error:
+                raise ApiError(error.status, error.code, f"Photo {number}: {error.message}") from None
+        try:
+            paths = save_burst(folder, map(archive_png, images))
+        except OSError as error:
+            log.error("captured photos: %s", error)
+            message = f"The photos cannot be stored: {error.strerror or error}."
+            raise ApiError(503, "captures_unavailable", message) from error
+        place = paths[0].parent.relative_to(self.settings.data_root)
+        return {"folder": place.as_posix(), "photos": len(paths), "line": classes_line(label)}
 
     def _answer(self, row: Scores, timings: Timings) -> Prediction:
         p = row.probabilities[0]
@@ -175,16 +208,16 @@ class Handlers:
 def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) -> None:
     """Put the API on ``app``; ``calls`` gives the handlers once they exist."""
 
-    @app.post("/classify", response_model=Prediction, openapi_extra=_multipart("image", many=False))
+    @app.post("/classify", response_model=Prediction, openapi_extra=form_schema("image", many=False))
     async def classify(request: Request) -> Any:
         """Classify one photo: multipart field `image`."""
-        [image] = await _uploads(request, "image", 1)
+        [image] = await read_files(request, "image", 1)
         return JSONResponse(await calls().classify(image))
 
-    @app.post("/classify_batch", openapi_extra=_multipart("images", many=True))
+    @app.post("/classify_batch", openapi_extra=form_schema("images", many=True))
     async def classify_batch(request: Request) -> Any:
         """Classify many photos: multipart fields `images`; one Prediction or one error each, in order."""
-        images = await _uploads(request, "images", settings.max_files)
+        images = await read_files(request, "images", settings.max_files)
         answers = await calls().classify_many(images)
         return JSONResponse([a.body() if isinstance(a, ApiError) else a.model_dump() for a in answers])
 
@@ -192,6 +225,14 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
     async def feedback(body: FeedbackRequest) -> dict[str, Any]:
         """Say whether a prediction was right. The same call twice stores once."""
         return await calls().feedback(body.prediction_id, body.correct, body.label, body.note)
+
+    @app.post("/captures", openapi_extra=form_schema("images", many=True, text="label"))
+    async def captures(request: Request) -> dict[str, Any]:
+        """Owner only. Keep photos of one class for training: multipart fields `images`, and `label` for the class."""
+        if from_another_site(request.headers) or not calls().is_owner(request.headers.get("authorization", "")):
+            raise ApiError(403, "owner_only", "Only the owner of this service may add photos.")
+        images, label = await read_form(request, "images", settings.max_files, "label")
+        return await calls().capture(label, images)
 
     @app.get("/labels")
     async def labels() -> dict[str, Any]:
@@ -220,111 +261,21 @@ def new_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(ApiError)
     async def known(_: Request, error: ApiError) -> JSONResponse:
-        return _response(error)
+        return error_response(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return _response(ApiError(422, "bad_fields", f"{field}: {first['msg']}"))
+        return error_response(ApiError(422, "bad_fields", f"{field}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return _response(ApiError(error.status_code, f"http_{error.status_code}", str(error.detail)))
+        return error_response(ApiError(error.status_code, f"http_{error.status_code}", str(error.detail)))
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        return _response(ApiError(500, "internal", "Something went wrong on the server; its log says what."))
+        return error_response(ApiError(500, "internal", "Something went wrong on the server; its log says what."))
 
     return app
-
-
-class Guard:
-    """Refuses bodies that are too large before they are read, and API calls without a token where one is set."""
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        tokens, page = self._settings.api_tokens, (scope["path"] + "/").startswith("/ui/")
-        if tokens and not _authorised(headers.get(b"authorization", b""), tokens):
-            error = ApiError(401, "unauthorised", "This service needs a token: Authorization: Bearer <token>.")
-            response = _response(error)
-            if page:  # makes a browser ask for it
-                response.headers["WWW-Authenticate"] = 'Basic realm="token as password", charset="UTF-8"'
-            await response(scope, receive, send)
-            return
-        if page:  # Gradio limits its uploads itself
-            await self._app(scope, receive, send)
-            return
-        limit = _body_limit(scope["path"], self._settings)
-        too_large = ApiError(413, "too_many_bytes", f"The request is larger than {limit:,} bytes.")
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > limit:
-            await _response(too_large)(scope, receive, send)
-            return
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise too_large
-            return message
-
-        await self._app(scope, counted, send)
-
-
-def _authorised(header: bytes, tokens: tuple[str, ...]) -> bool:
-    """Whether ``header`` has a token: as bearer, or as the password of any name (what a browser can send)."""
-    scheme, _, given = header.partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            given = base64.b64decode(given, validate=True).partition(b":")[2]
-        except ValueError:
-            return False
-    elif scheme.lower() != b"bearer":
-        return False
-    matches = [hmac.compare_digest(given.strip(), token.encode()) for token in tokens]  # every one: constant time
-    return any(matches)
-
-
-def _body_limit(path: str, settings: Settings) -> int:
-    overhead = 65_536
-    if path == "/classify":
-        return settings.max_upload_bytes + overhead
-    if path == "/classify_batch":
-        return settings.max_batch_bytes + overhead
-    return overhead
-
-
-async def _uploads(request: Request, field: str, most: int) -> list[bytes]:
-    """The files of a multipart field; `ApiError` 422 when there are none, too many, or other fields."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ApiError(422, "bad_fields", f"Send multipart/form-data with the file field {field!r}.")
-    try:
-        async with request.form(max_files=most, max_fields=4) as form:
-            files = [value for name, value in form.multi_items() if name == field]
-            if not files or len(files) != len(form.multi_items()) or not all(isinstance(f, UploadFile) for f in files):
-                raise ApiError(422, "bad_fields", f"Send one file field {field!r} and nothing else.")
-            return [await file.read() for file in files if isinstance(file, UploadFile)]
-    except HTTPException as error:  # Starlette's word for a malformed form, or for too many files
-        raise ApiError(422, "bad_fields", f"The form cannot be read: {error.detail}") from error
-
-
-def _multipart(field: str, *, many: bool) -> dict[str, Any]:
-    file: dict[str, Any] = {"type": "string", "format": "binary"}
-    properties = {field: {"type": "array", "items": file} if many else file}
-    schema = {"type": "object", "properties": properties, "required": [field]}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
-
-
-def _response(error: ApiError) -> JSONResponse:
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-    return JSONResponse(error.body(), error.status, headers)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 ROOT = Path(__file__).resolve().parent
@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent
 class Settings(BaseSettings):
     """Everything an owner may choose. Each field is the environment variable ``CIFAR_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix="CIFAR_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CIFAR_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     var: Path = Field(
         default_factory=lambda: _working_directory() / "var",
@@ -40,7 +42,12 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(50_000_000, ge=1_000, description="largest /classify_batch call, bytes")
     max_files: int = Field(256, ge=1, description="most photos in one /classify_batch call")
 
-    api_tokens: tuple[str, ...] = Field((), description="JSON list of bearer tokens; none needed when empty")
+    api_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="JSON list of bearer tokens; none needed when empty"
+    )
+    owner_token: SecretStr | None = Field(
+        None, min_length=1, description="bearer token of the owner, who may add photos; without any token everyone may"
+    )
 
     page: bool = Field(True, description="mount the web page at /ui/")
     monitoring: bool = Field(True, description="profile live traffic")

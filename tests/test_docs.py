@@ -28,7 +28,7 @@ def test_every_endpoint_is_documented() -> None:
 
 
 def test_every_error_code_is_documented() -> None:
-    sources = [ROOT / "http_api.py", *(ROOT / "runners").glob("*.py"), *(ROOT / "monitoring").glob("*.py")]
+    sources = [*ROOT.glob("http_*.py"), *(ROOT / "runners").glob("*.py"), *(ROOT / "monitoring").glob("*.py")]
     code = "\n".join(path.read_text() for path in sources)
     codes = set(re.findall(r'ApiError\(\s*\d{3},\s*"(\w+)"', code))
     assert len(codes) >= 10

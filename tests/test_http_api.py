@@ -58,6 +58,10 @@ def test_each_token_opens_api_and_page(guarded: TestClient, header: str) -> None
     assert guarded.get("/ui/", headers={"Authorization": header}).json() == "page"
 
 
+def test_the_icon_needs_no_token(guarded: TestClient) -> None:
+    assert guarded.get("/favicon.ico").json()["error"]["code"] == "not_found", "past the guard: this app has none"
+
+
 def test_a_body_over_the_limit_is_413() -> None:
     with client_of(Settings(max_upload_bytes=1000)) as client:
         answer = client.post("/classify", content=b"x" * 70_000)

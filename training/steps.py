@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring.bursts import class_folder, classes_line
 from runners.artifacts import KERAS_FILE, ArtifactError, read_network_card
 from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
 from training import dataset, register
-from training.capture import capture, class_folder
+from training.capture import capture
 from training.config import TrainConfig
 from training.evaluate import Evaluation, evaluate, generated_unknowns, summary
 from training.export import export_gate, export_network, outputs
@@ -53,7 +54,7 @@ def capture_burst(settings: Settings, name: str, count: int, interval: float, ca
     """Photograph one class; where the photos lie, and the line that makes them a class."""
     folder = class_folder(settings.data_root, name)
     photos = capture(folder, count, interval, int(camera) if camera.isdecimal() else camera)
-    return {"photos": len(photos), "folder": str(photos[0].parent), "line": f"  {name}: captured/{name}"}
+    return {"photos": len(photos), "folder": str(photos[0].parent), "line": classes_line(name)}
 
 
 def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What the page needs from whoever hosts it: three calls and errors that carry a sentence."""
+"""What the page needs from whoever hosts it: three calls, one more for owners, and errors that carry a sentence."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Api(Protocol):
@@ -24,6 +24,22 @@ class Api(Protocol):
 
     async def labels(self) -> dict[str, Any]:
         """``{"classes": [...], "models": {"cnn": tag, "forest": tag}, "thresholds": {...}}``, as ``GET /labels``."""
+        ...
+
+
+@runtime_checkable
+class OwnerApi(Api, Protocol):
+    """An `Api` whose owner may also add photos: the page then has a tab for it, which only the owner sees."""
+
+    def is_owner(self, authorization: str) -> bool:
+        """Whether a request with this header ``Authorization`` ("" for none) comes from the owner."""
+        ...
+
+    async def capture(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        """Keep encoded photos of class ``label`` as one burst, as ``POST /captures`` does.
+
+        ``{"folder": where they lie, "photos": how many, "line": the line that the classes file needs}``
+        """
         ...
 
 

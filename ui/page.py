@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ui.answer import answer_html, error_html, plain_html
-from ui.api import Api
+from ui.answer import answer_html, plain_html
+from ui.api import Api, OwnerApi
+from ui.events import LISTEN, Updates, or_error
 from ui.examples import data_uri, draw_all, png_bytes
-from ui.texts import ENGLISH, Texts
+from ui.texts import ENGLISH, LABEL_LENGTH, Texts
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -22,18 +23,10 @@ if TYPE_CHECKING:
 
 OTHER = "*"
 """The dropdown's value for a class that is not in the list."""
-LABEL_LENGTH = 64
-"""Longest name of a proposed class, characters; that of ``POST /feedback``."""
 ICON = "ship"
 """The example that is also the browser tab's icon."""
 CACHE_SECONDS = 3600
 """Age at which the page's temporary copies of photos are deleted."""
-
-# Plain requests instead of Gradio's queue: the service has a queue of its own and says when it is full, and
-# Gradio's stream of queue events now and then loses one, which leaves the person waiting.
-_LISTEN: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-
-Updates = dict["gr.components.Component", Any]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,35 +60,45 @@ def build(api: Api, texts: Texts = ENGLISH, examples: Mapping[str, Image.Image] 
     pictures = draw_all() if examples is None else examples
     cache = (CACHE_SECONDS // 6, CACHE_SECONDS)
     with gr.Blocks(title=texts.title, analytics_enabled=False, delete_cache=cache) as demo:
-        parts = _lay_out(texts, pictures)
+        gr.HTML(f"<style>{_example_css(pictures)}</style>", padding=False, elem_classes="unseen")
+        gr.Markdown(f"# {texts.title}\n\n{texts.intro}", elem_id="intro")
+        if isinstance(api, OwnerApi):
+            from ui import captures
+
+            with gr.Tabs():
+                with gr.Tab(texts.classify_tab):
+                    parts = _lay_out(texts, pictures)
+                corner = captures.lay_out(texts)
+            captures.wire(demo, corner, api, texts)
+            _take_uploads_only(demo, corner.photos)
+        else:
+            parts = _lay_out(texts, pictures)
         _wire(demo, parts, api, texts)
         for name, button in parts.examples.items():
-            button.click(partial(pictures.__getitem__, name), None, parts.photo, **_LISTEN)
+            button.click(partial(pictures.__getitem__, name), None, parts.photo, **LISTEN)
     _take_uploads_only(demo, parts.photo)
     return demo
 
 
-def _take_uploads_only(demo: gr.Blocks, photo: gr.Image) -> None:
+def _take_uploads_only(demo: gr.Blocks, files: gr.Image | gr.File) -> None:
     """A request may name an uploaded file, but no other file of this machine and no address to fetch a photo from."""
     from gradio.exceptions import InvalidPathError
 
     # Gradio checks paths only once this is set, which `launch` does and mounting forgets.
     demo.has_launched = True
-    keep = photo.async_move_resource_to_block_cache
+    keep = files.async_move_resource_to_block_cache
 
     async def keep_local(url_or_file_path: str | Path | None) -> str | None:
         if "://" in str(url_or_file_path):
             raise InvalidPathError(f"{url_or_file_path} was not uploaded by a user.")
         return await keep(url_or_file_path)
 
-    photo.async_move_resource_to_block_cache = keep_local  # type: ignore[method-assign]
+    files.async_move_resource_to_block_cache = keep_local  # type: ignore[method-assign]
 
 
 def _lay_out(texts: Texts, pictures: Mapping[str, Image.Image]) -> Parts:
     import gradio as gr
 
-    gr.HTML(f"<style>{_example_css(pictures)}</style>", padding=False, elem_classes="unseen")
-    gr.Markdown(f"# {texts.title}\n\n{texts.intro}", elem_id="intro")
     with gr.Row(elem_id="columns"):
         with gr.Column(min_width=300):
             photo = gr.Image(
@@ -147,12 +150,6 @@ def _lay_out(texts: Texts, pictures: Mapping[str, Image.Image]) -> Parts:
 def _wire(demo: gr.Blocks, parts: Parts, api: Api, texts: Texts) -> None:
     import gradio as gr
 
-    async def or_error(work: Awaitable[Updates], place: gr.HTML) -> Updates:
-        try:
-            return await work
-        except Exception as error:  # whatever it is, the person hears of it
-            return {place: error_html(error, texts)}
-
     async def tags() -> Updates:
         return {parts.models: plain_html(texts.models.format(**(await api.labels())["models"]))}
 
@@ -178,7 +175,7 @@ def _wire(demo: gr.Blocks, parts: Parts, api: Api, texts: Texts) -> None:
         return {parts.status: plain_html(texts.stored.format(id=record["id"]), "done")}
 
     async def opened() -> Updates:
-        return await or_error(tags(), parts.models)
+        return await or_error(tags(), parts.models, texts)
 
     def cleared(file: Mapping[str, Any] | None) -> Updates:
         return {
@@ -190,28 +187,28 @@ def _wire(demo: gr.Blocks, parts: Parts, api: Api, texts: Texts) -> None:
         }
 
     async def classify(file: Mapping[str, Any] | None) -> Updates:
-        return await or_error(answered(file["path"]), parts.answer) if file else {parts.answer: gr.skip()}
+        return await or_error(answered(file["path"]), parts.answer, texts) if file else {parts.answer: gr.skip()}
 
     async def confirm(prediction_id: str) -> Updates:
-        return await or_error(stored(prediction_id, None), parts.status)
+        return await or_error(stored(prediction_id, None), parts.status, texts)
 
     async def correct(prediction_id: str, chosen: str | None, written: str) -> Updates:
         label = written.strip() if chosen == OTHER else chosen
         if not label:
             hint = texts.choose_first if chosen is None else texts.name_first
             return {parts.status: plain_html(hint, "error")}
-        return await or_error(stored(prediction_id, label), parts.status)
+        return await or_error(stored(prediction_id, label), parts.status, texts)
 
     verdict = [parts.prediction, parts.choice, parts.name]
     shown = [parts.answer, parts.question, parts.right, parts.wrong, parts.status, *verdict]
-    demo.load(opened, None, parts.models, js=_announce(texts.language), **_LISTEN)
+    demo.load(opened, None, parts.models, js=_announce(texts.language), **LISTEN)
     # Without preprocessing our code gets the uploaded file itself, so that the service decodes the page's photos
     # exactly as anyone else's. After quick changes of photo the last one is the one that is answered.
-    photo = {"inputs": parts.photo, "outputs": shown, "preprocess": False, "trigger_mode": "always_last", **_LISTEN}
+    photo = {"inputs": parts.photo, "outputs": shown, "preprocess": False, "trigger_mode": "always_last", **LISTEN}
     gr.on([parts.photo.change, parts.submit.click], cleared, **photo).then(classify, **photo)
-    parts.choice.change(lambda chosen: gr.update(visible=chosen == OTHER), parts.choice, parts.name, **_LISTEN)
-    parts.right.click(confirm, parts.prediction, parts.status, **_LISTEN)
-    gr.on([parts.wrong.click, parts.name.submit], correct, verdict, parts.status, **_LISTEN)
+    parts.choice.change(lambda chosen: gr.update(visible=chosen == OTHER), parts.choice, parts.name, **LISTEN)
+    parts.right.click(confirm, parts.prediction, parts.status, **LISTEN)
+    gr.on([parts.wrong.click, parts.name.submit], correct, verdict, parts.status, **LISTEN)
 
 
 def mount(

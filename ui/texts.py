@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LABEL_LENGTH = 64
+"""Longest name of a class, characters; that of the API."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
@@ -12,7 +15,7 @@ class Texts:
 
     ``names`` maps a class to a noun phrase for use in a sentence, ``titles`` to its name in a list; a class that
     neither knows is shown by its own name. ``problems`` replaces the service's sentence by error code,
-    ``advice`` follows it, by HTTP status.
+    ``advice`` follows it, by HTTP status. ``camera_faults`` has a sentence by the name of the browser's DOMException.
     """
 
     language: str
@@ -53,6 +56,24 @@ class Texts:
     name_first: str
     stored: str
 
+    classify_tab: str
+    add_photos: str
+    add_photos_intro: str
+    camera: str
+    camera_faults: Mapping[str, str]
+    camera_failed: str
+    capture_name: str
+    capture_name_info: str
+    capture_name_first: str
+    capture_count: str
+    take_burst: str
+    taking: str
+    photos_taken: str
+    photo_number: str
+    captured: str
+    classes_line: str
+    owner_only: str
+
     models: str
     unexpected: str
     problems: Mapping[str, str]
@@ -64,7 +85,7 @@ class Texts:
 
     def listed(self, label: str) -> str:
         """``label`` as it stands in a list: "Cat"."""
-        return self.titles.get(label, label[:1].upper() + label[1:])
+        return self.titles.get(label, label[:1].upper() + label[1:].replace("_", " "))
 
     def share(self, probability: float) -> str:
         """A probability in 0..1 in whole percent; below 1 % and above 99 % only the bound is told."""
@@ -78,8 +99,8 @@ class Texts:
 ENGLISH = Texts(
     language="en",
     title="What is in the photo?",
-    intro="Show a photo of an airplane, automobile, bird, cat, deer, dog, frog, horse, ship or truck – and see the "
-    "answer, or hear that the network does not know it.",
+    intro="Show a photo of a thing or an animal, and see what the network takes it for – or hear that it does not "
+    "know it.",
     photo="Photo",
     photo_placeholder="Drop a photo here, or tap to choose one",
     photo_alt="The photo to classify",
@@ -107,6 +128,23 @@ ENGLISH = Texts(
         "horse": "a horse",
         "ship": "a ship",
         "truck": "a truck",
+        "apple": "an apple",
+        "bottle": "a bottle",
+        "chair": "a chair",
+        "clock": "a clock",
+        "cup": "a cup",
+        "headphone": "headphones",
+        "keyboard": "a keyboard",
+        "lamp": "a lamp",
+        "laptop": "a laptop",
+        "orange": "an orange",
+        "person": "a person",
+        "scissors": "scissors",
+        "soccer_ball": "a soccer ball",
+        "telephone": "a telephone",
+        "television": "a television",
+        "umbrella": "an umbrella",
+        "watch": "a watch",
     },
     unnamed="the class “{label}”",
     was_it_right="Was this right?",
@@ -122,6 +160,30 @@ ENGLISH = Texts(
     choose_first="Choose what it is, then press “Wrong, it is this”.",
     name_first="Write what it is, then press “Wrong, it is this”.",
     stored="Thank you. Stored as record {id}.",
+    classify_tab="Ask",
+    add_photos="Add photos",
+    add_photos_intro="Teach it a class of your own: hold the thing into the picture, turn it and move it while the "
+    "burst is taken. Take a few bursts, in other light and before other backgrounds.",
+    camera="Live picture of the camera",
+    camera_faults={
+        "NotAllowedError": "The browser does not let this page use the camera. Allow it, and open this tab again.",
+        "NotFoundError": "There is no camera. Connect one, and open this tab again.",
+        "NotReadableError": "The camera does not answer. Check that it is connected and that no other program uses it.",
+        "TimeoutError": "The camera gives no picture. Check that no other program uses it.",
+        "SecurityError": "Browsers give the camera only to pages of this machine, or over https.",
+    },
+    camera_failed="The burst could not be taken. Please try again.",
+    capture_name="What is it?",
+    capture_name_info="The class’s name, such as “mug”: a new one, or one of the list to add to it.",
+    capture_name_first="Write what it is, then press “Take the burst”.",
+    capture_count="Number of photos",
+    take_burst="Take the burst",
+    taking="Taking the photos …",
+    photos_taken="Photos taken",
+    photo_number="Photo {number}",
+    captured="Stored {photos} photos in {folder} of the data folder.",
+    classes_line="For training, the classes file needs this line below “folders:”, once:",
+    owner_only="Only the owner of this service may add photos.",
     models="Network {cnn} · gate {forest}",
     unexpected="Something went wrong inside the page; the details are in its log. Please try again.",
     problems={
@@ -133,6 +195,7 @@ ENGLISH = Texts(
     advice={
         400: "Please choose another photo.",
         401: "Start the page with the service’s token.",
+        403: "Open the page with the owner’s token.",
         404: "Classify the photo again, then give feedback.",
         413: "Please choose a smaller photo.",
         415: "Save the photo as JPEG or PNG and try again.",

@@ -1,0 +1,188 @@
+"""Shared by the tests in a real browser: a double of the API, a server of the page, Chromium with a camera of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from ui.api import Api, ApiProblem
+from ui.page import mount
+
+CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CAMERA_COLOR = (200, 30, 30)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+HARMLESS = {"Method not implemented."}
+"""What Gradio's client warns of when it closes its own stream of heartbeats."""
+
+browser_marks = [
+    pytest.mark.browser,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(
+        not CHROMIUM.exists() and os.environ.get("CI") != "true", reason="Chromium is not installed (CI requires it)"
+    ),
+]
+
+
+class ColorApi:
+    """Red photos are a cat, blue ones a ship, green ones are refused; anything else fails as the API would."""
+
+    def __init__(self) -> None:
+        self.images: list[bytes] = []
+        self.verdicts: list[tuple[str, bool, str | None]] = []
+        self.feedback_fails = False
+
+    async def classify(self, image: bytes) -> dict[str, Any]:
+        self.images.append(image)
+        try:
+            red, green, blue = Image.open(io.BytesIO(image)).convert("RGB").resize((1, 1)).tobytes()
+        except OSError:
+            raise ApiProblem("not_an_image", "The file is not an image.", 400) from None
+        best = "ship" if blue > red else "cat"
+        refused = green > max(red, blue)
+        probabilities = dict.fromkeys(CLASSES, 0.07 / 9) | {best: 0.93}
+        return {
+            "prediction_id": hashlib.sha256(image).hexdigest()[:12],
+            "label": "unknown" if refused else best,
+            "best_guess": best,
+            "probability": 0.93,
+            "probabilities": probabilities,
+            "in_distribution": not refused,
+            "ood_score": 0.6 if refused else 0.4,
+            "ood_p_value": 0.012 if refused else 0.7,
+            "model": {"cnn": "cifar_cnn:a", "forest": "ood_forest:a"},
+            "timings": {"decode_ms": 1.0, "predict_ms": 2.0},
+        }
+
+    async def feedback(
+        self, prediction_id: str, correct: bool, label: str | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        if self.feedback_fails:
+            raise ApiProblem("feedback_unavailable", "The feedback store is not available.", 503)
+        self.verdicts.append((prediction_id, correct, label))
+        return {"id": len(self.verdicts)}
+
+    async def labels(self) -> dict[str, Any]:
+        return {
+            "classes": CLASSES,
+            "models": {"cnn": "cifar_cnn:a", "forest": "ood_forest:a"},
+            "thresholds": {"refuse_share": 0.05},
+        }
+
+
+class Server:
+    """uvicorn in a thread on a free port of 127.0.0.1; the page is made in its loop, as Gradio expects."""
+
+    def __init__(self, api: Api, app: FastAPI | None = None) -> None:
+        self._api, self._app = api, app or FastAPI()
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    async def _serve(self) -> None:
+        self._server = uvicorn.Server(uvicorn.Config(mount(self._app, self._api), log_level="warning"))
+        await self._server.serve(sockets=[self._socket])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        deadline = time.monotonic() + 60
+        while self._server is None or not self._server.started:
+            assert self._thread.is_alive(), "the page's server ended"
+            assert time.monotonic() < deadline, "the page's server did not start"
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._server is not None
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._socket.close()
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    assert CHROMIUM.exists(), "CI must install Chromium"
+    camera = tmp_path_factory.mktemp("camera") / "red.y4m"
+    camera.write_bytes(y4m(CAMERA_COLOR))
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), headless=True, args=[*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser: Browser, url: str, name: str, **options: Any) -> Iterator[Page]:
+    """The open page; afterwards: a screenshot, nothing on the console, nothing asked of another host."""
+    context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, "locale": "en-US", **options})
+    page = context.new_page()
+    complaints: list[str] = []
+    strangers: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and message.text not in HARMLESS:
+            complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    def asked(request: Request) -> None:
+        url = urlsplit(request.url)
+        if url.scheme in ("http", "https", "ws", "wss") and url.hostname != "127.0.0.1":
+            strangers.append(request.url)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", asked)
+    page.goto(f"{url}/ui/")
+    expect(page.locator("#models")).to_contain_text("cifar_cnn:a", timeout=30_000)
+    yield page
+    page.screenshot(path=SCREENSHOTS / f"{name.replace('[', '-').strip(']')}.png", full_page=True)
+    context.close()
+    assert not complaints, "\n".join(complaints)
+    assert not strangers, strangers
+
+
+def png(color: tuple[int, int, int], size: tuple[int, int] = (320, 240)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def y4m(color: tuple[int, int, int], size: tuple[int, int] = (320, 240), frames: int = 10) -> bytes:
+    """A silent film of one colour: YUV4MPEG2, 4:2:0."""
+    width, height = size
+    luma, blue, red = (bytes([value]) for value in Image.new("RGB", (1, 1), color).convert("YCbCr").tobytes())
+    quarter = width * height // 4
+    frame = b"FRAME\n" + luma * (width * height) + blue * quarter + red * quarter
+    return f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode() + frame * frames

@@ -1,0 +1,249 @@
+"""The owner's corner in a real browser: a burst from a camera of known colour, who sees the tab, and what is told."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from http_api import new_app
+from http_guard import is_owner
+from settings import Settings
+from tests.ui.conftest import CAMERA_COLOR, ColorApi, Server, browser_marks, visit
+from ui.api import ApiProblem
+from ui.texts import ENGLISH
+
+pytestmark = browser_marks
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+FOLDER = "captured/mug/20261124T101502123456"
+
+
+class OwnerColorApi(ColorApi):
+    """A `ColorApi` that keeps bursts in memory; by default every visitor is its owner."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or Settings()
+        self.bursts: list[tuple[str, list[bytes]]] = []
+
+    def is_owner(self, authorization: str) -> bool:
+        return is_owner(authorization, self.settings)
+
+    async def capture(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        if label == "unknown":
+            raise ApiProblem("bad_label", "unknown is what the service answers for photos of no class.", 422)
+        self.bursts.append((label, images))
+        return {"folder": FOLDER, "photos": len(images), "line": f"  {label}: captured/{label}"}
+
+
+@pytest.fixture(scope="module")
+def api() -> OwnerColorApi:
+    return OwnerColorApi()
+
+
+@pytest.fixture(scope="module")
+def server(api: OwnerColorApi) -> Iterator[Server]:
+    with Server(api) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, api: OwnerColorApi, request: pytest.FixtureRequest) -> Iterator[Page]:
+    api.bursts.clear()
+    with visit(browser, server.url, request.node.name, **getattr(request, "param", {})) as page:
+        yield page
+
+
+def open_tab(page: Page) -> None:
+    page.get_by_role("tab", name=ENGLISH.add_photos).click()
+
+
+def wait_for_camera(page: Page) -> None:
+    page.wait_for_function("document.querySelector('#camera video').videoWidth > 0")
+
+
+def choose(page: Page, name: str, count: int) -> None:
+    page.locator("#capture-name input").fill(name)
+    page.locator("#capture-count input[type=number]").fill(str(count))
+    page.locator("#capture-count input[type=number]").press("Tab")
+
+
+@pytest.mark.parametrize("page", [{}, PHONE, {"color_scheme": "dark"}], indirect=True, ids=["desk", "phone", "dark"])
+def test_a_burst(page: Page, api: OwnerColorApi) -> None:
+    open_tab(page)
+    wait_for_camera(page)
+    choose(page, " mug ", 6)
+    start = time.monotonic()
+    page.locator("#take-burst").click()
+    expect(page.locator("#capture-status .busy")).to_have_text(ENGLISH.taking)
+    expect(page.locator("#taken progress")).to_be_visible()
+    expect(page.locator("#take-burst")).to_be_disabled()
+    done = page.locator("#capture-status .done")
+    expect(done).to_have_text(ENGLISH.captured.format(photos=6, folder=FOLDER), timeout=20_000)
+    assert time.monotonic() - start >= 5 * 0.2
+    expect(page.locator("#capture-status pre")).to_have_text("  mug: captured/mug", use_inner_text=True)
+    expect(page.locator("#taken progress")).to_be_hidden()
+    expect(page.locator("#take-burst")).to_be_enabled()
+    assert page.locator("#taken img").evaluate_all("all => all.map(i => i.complete && i.naturalWidth)") == [320] * 6
+    expect(page.locator("#taken img").last).to_have_attribute("alt", ENGLISH.photo_number.format(number=6))
+    [(label, photos)] = api.bursts
+    assert (label, len(photos)) == ("mug", 6)
+    for photo in photos:
+        with Image.open(io.BytesIO(photo)) as image:
+            assert (image.format, image.size) == ("PNG", (320, 240))
+            seen = image.convert("RGB").resize((1, 1)).getpixel((0, 0))
+        assert max(abs(a - b) for a, b in zip(seen, CAMERA_COLOR, strict=True)) <= 16
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_second_burst_replaces_the_first_ones_pictures(page: Page, api: OwnerColorApi) -> None:
+    open_tab(page)
+    for count in (4, 2):
+        choose(page, "mug", count)
+        page.locator("#take-burst").click()
+        expect(page.locator("#capture-status .done")).to_contain_text(f" {count} ", timeout=20_000)
+        expect(page.locator("#taken img")).to_have_count(count)
+    assert [len(photos) for _, photos in api.bursts] == [4, 2]
+
+
+def test_without_a_name_nothing_is_taken(page: Page, api: OwnerColorApi) -> None:
+    open_tab(page)
+    page.locator("#capture-name input").fill("  ")
+    page.locator("#take-burst").click()
+    expect(page.locator("#capture-status .error")).to_have_text(ENGLISH.capture_name_first)
+    expect(page.locator("#take-burst")).to_be_enabled()
+    expect(page.locator("#taken img")).to_have_count(0)
+    assert api.bursts == []
+
+
+def test_what_the_service_refuses_is_told(page: Page) -> None:
+    open_tab(page)
+    choose(page, "unknown", 2)
+    page.locator("#take-burst").click()
+    expect(page.locator("#capture-status .error")).to_contain_text("photos of no class", timeout=20_000)
+    expect(page.locator("#take-burst")).to_be_enabled()
+
+
+def test_known_classes_are_suggested(page: Page) -> None:
+    open_tab(page)
+    expect(page.locator("#capture-name input")).to_have_attribute("list", "known-classes")
+    options = page.locator("datalist#known-classes option")
+    expect(options).to_have_count(10)
+    assert options.first.get_attribute("value") == "airplane"
+
+
+def test_the_camera_is_on_only_while_its_tab_is_open(page: Page) -> None:
+    assert page.evaluate("document.querySelector('#camera video')?.srcObject ?? null") is None
+    open_tab(page)
+    wait_for_camera(page)
+    page.evaluate("window.stream = document.querySelector('#camera video').srcObject")
+    page.get_by_role("tab", name=ENGLISH.classify_tab).click()
+    page.wait_for_function("!window.stream.active && !document.querySelector('#camera video').srcObject")
+    open_tab(page)
+    wait_for_camera(page)
+
+
+@pytest.mark.parametrize("name", [*ENGLISH.camera_faults, "AbortError"])
+def test_a_camera_that_fails_is_told(page: Page, api: OwnerColorApi, name: str) -> None:
+    fail = f"async () => {{ throw new DOMException('', '{name}') }}"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
+    sentence = ENGLISH.camera_faults.get(name, ENGLISH.camera_failed)
+    open_tab(page)
+    expect(page.locator("#capture-status .error")).to_have_text(sentence)
+    choose(page, "mug", 2)
+    page.locator("#take-burst").click()
+    expect(page.locator("#take-burst")).to_be_enabled()
+    expect(page.locator("#capture-status .error")).to_have_text(sentence)
+    assert api.bursts == []
+
+
+def test_a_camera_that_goes_away_is_told(page: Page, api: OwnerColorApi) -> None:
+    open_tab(page)
+    wait_for_camera(page)
+    choose(page, "mug", 60)
+    page.locator("#take-burst").click()
+    expect(page.locator("#taken img")).not_to_have_count(0)
+    page.evaluate("document.querySelector('#camera video').srcObject.getTracks().forEach(track => track.stop())")
+    expect(page.locator("#capture-status .error")).to_have_text(ENGLISH.camera_faults["NotReadableError"])
+    assert api.bursts == []
+    choose(page, "mug", 2)
+    page.locator("#take-burst").click()
+    expect(page.locator("#capture-status .done")).to_be_visible(timeout=20_000)
+
+
+def test_controls_of_the_tab_have_names(page: Page) -> None:
+    open_tab(page)
+    for control in page.locator("#capture :is(button, input, textarea, video):visible").all():
+        name = control.evaluate(
+            "e => e.ariaLabel || e.innerText || e.title || (e.labels && e.labels[0]?.innerText) || ''"
+        )
+        assert name.strip(), control.evaluate("e => e.outerHTML.slice(0, 200)")
+    expect(page.locator("#capture-status [role=status]")).to_have_attribute("aria-live", "polite")
+
+
+@pytest.mark.parametrize(("password", "seen"), [("the owner's", True), ("a caller's", False)], ids=["owner", "caller"])
+def test_with_tokens_the_tab_is_for_who_signs_in_with_the_owners(
+    browser: Browser, request: pytest.FixtureRequest, password: str, seen: bool
+) -> None:
+    settings = Settings(api_tokens=("a caller's",), owner_token="the owner's")
+    api = OwnerColorApi(settings)
+    sign_in = {"http_credentials": {"username": "me", "password": password}}
+    with (
+        Server(api, new_app(settings)) as server,
+        visit(browser, server.url, request.node.name, **sign_in) as page,
+    ):
+        if seen:
+            open_tab(page)
+            choose(page, "mug", 2)
+            page.locator("#take-burst").click()
+            expect(page.locator("#capture-status .done")).to_be_visible(timeout=20_000)
+        else:
+            with page.expect_response(lambda answer: '"visible":false' in answer.text().replace(" ", "")):
+                page.reload()
+            expect(page.get_by_role("tab", name=ENGLISH.classify_tab)).to_be_visible()
+            expect(page.get_by_role("tab", name=ENGLISH.add_photos)).to_have_count(0)
+    assert len(api.bursts) == seen
+
+
+def event(server: Server, data: list[Any], **headers: str) -> httpx.Response:
+    """The event that keeps a burst, sent without a browser."""
+    base = f"{server.url}/ui"
+    config = httpx.get(f"{base}/config", headers=headers).json()
+    [number] = [e["id"] for e in config["dependencies"] if len(e["inputs"]) == 4 and len(e["outputs"]) == 2]
+    body = {"data": data, "fn_index": number, "session_hash": "forged"}
+    return httpx.post(f"{base}/gradio_api/run/predict", json=body, headers=headers)
+
+
+def uploaded(server: Server, data: bytes, **headers: str) -> dict[str, Any]:
+    answer = httpx.post(f"{server.url}/ui/gradio_api/upload", files={"files": ("0.png", data)}, headers=headers)
+    return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def test_the_event_is_the_owners_alone() -> None:
+    settings = Settings(api_tokens=("a caller's",), owner_token="the owner's")
+    api = OwnerColorApi(settings)
+    with Server(api, new_app(settings)) as server:
+        for token, bursts in (("a caller's", 0), ("the owner's", 1)):
+            sign = {"Authorization": f"Bearer {token}"}
+            answer = event(server, ["mug", 2, [uploaded(server, b"photo", **sign)], ""], **sign)
+            assert answer.status_code == 200
+            assert (ENGLISH.owner_only in answer.text) == (bursts == 0)
+            assert len(api.bursts) == bursts
+
+
+@pytest.mark.parametrize("path", [__file__, "/etc/passwd", "http://127.0.0.1:9/a.png"])
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}], ids=["bare", "marked"])
+def test_the_event_reads_no_file_but_uploads(
+    server: Server, api: OwnerColorApi, path: str, meta: dict[str, Any]
+) -> None:
+    api.bursts.clear()
+    answer = event(server, ["mug", 2, [{"path": path, **meta}], ""])
+    assert answer.status_code == 500
+    assert api.bursts == []

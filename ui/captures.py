@@ -1,0 +1,135 @@
+"""The owner's corner of the page: a burst of photos of a class of one's own, straight from the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import gradio as gr  # at the top, since it finds listeners that take a gr.Request by that name: import us late
+
+from ui.answer import plain_html
+from ui.api import ApiProblem, OwnerApi
+from ui.events import LISTEN, Updates, or_error
+from ui.texts import LABEL_LENGTH, Texts
+
+FEWEST, COUNT, MOST = 2, 20, 60
+"""Photos of a burst: fewest, default, most."""
+
+# The browser's own list of suggestions, which covers nothing, unlike that of a Gradio dropdown.
+_KNOWN = "known-classes"
+_SUGGEST = f"""() => document.querySelector("#capture-name input").setAttribute("list", "{_KNOWN}")"""
+_BURST = """async (name, count) =>
+    [name, count, ...await document.getElementById("camera").burst(name.trim() ? count : 0)]"""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CaptureParts:
+    """The components of the tab. ``photos`` is not shown: it carries the burst, checked by Gradio to be uploads."""
+
+    tab: gr.Tab
+    camera: gr.HTML
+    name: gr.Textbox
+    known: gr.HTML
+    count: gr.Slider
+    take: gr.Button
+    status: gr.HTML
+    photos: gr.File
+
+
+def lay_out(texts: Texts) -> CaptureParts:
+    """The tab, inside Gradio's Tabs; unseen until `wire` finds that the visitor is the owner."""
+    with gr.Tab(texts.add_photos, visible=False, render_children=True, elem_id="add-photos") as tab:
+        gr.Markdown(texts.add_photos_intro)
+        with gr.Row(elem_id="capture"):
+            with gr.Column(min_width=300):
+                camera = gr.HTML(
+                    "",
+                    html_template=f'<video autoplay muted playsinline aria-label="{escape(texts.camera)}"></video>',
+                    js_on_load=Path(__file__).with_name("camera.js").read_text(encoding="utf-8"),
+                    apply_default_css=False,
+                    padding=False,
+                    elem_id="camera",
+                )
+            with gr.Column(min_width=300):
+                name = gr.Textbox(
+                    label=texts.capture_name,
+                    info=texts.capture_name_info,
+                    max_lines=1,
+                    max_length=LABEL_LENGTH,
+                    html_attributes=gr.InputHTMLAttributes(autocapitalize="off", autocorrect="off"),
+                    elem_id="capture-name",
+                )
+                known = gr.HTML("", padding=False, elem_classes="unseen")
+                count = gr.Slider(FEWEST, MOST, COUNT, step=1, label=texts.capture_count, elem_id="capture-count")
+                take = gr.Button(texts.take_burst, variant="primary", elem_id="take-burst")
+                status = gr.HTML(
+                    "",
+                    html_template='<div role="status" aria-live="polite">${value}</div>',
+                    padding=False,
+                    elem_id="capture-status",
+                )
+                gr.HTML("", html_template=_taken_html(texts), apply_default_css=False, padding=False, elem_id="taken")
+        photos = gr.File(file_count="multiple", type="binary", visible=False)
+    return CaptureParts(tab, camera, name, known, count, take, status, photos)
+
+
+def wire(demo: gr.Blocks, parts: CaptureParts, api: OwnerApi, texts: Texts) -> None:
+    """Bind the events of the tab; each asks ``api`` anew whether it comes from the owner."""
+
+    def owned(request: gr.Request) -> bool:
+        return api.is_owner(request.headers.get("authorization") or "")
+
+    async def opened(request: gr.Request) -> Updates:
+        return {parts.tab: gr.update(visible=owned(request))}
+
+    async def suggested() -> Updates:
+        options = "".join(f'<option value="{escape(label)}">' for label in (await api.labels())["classes"])
+        return {parts.known: f'<datalist id="{_KNOWN}">{options}</datalist>'}
+
+    async def named() -> Updates:
+        return await or_error(suggested(), parts.status, texts)
+
+    def looked(fault: str) -> Updates:
+        return {parts.status: plain_html(_fault(fault, texts), "error") if fault else ""}
+
+    def begun(name: str) -> Updates:
+        if not name.strip():
+            return {parts.status: plain_html(texts.capture_name_first, "error")}
+        return {parts.status: plain_html(texts.taking, "busy"), parts.take: gr.update(interactive=False)}
+
+    async def kept(name: str, photos: list[bytes] | None, fault: str, owner: bool) -> Updates:
+        if fault:
+            return looked(fault)
+        if not photos:
+            return {}
+        if not owner:
+            raise ApiProblem("owner_only", texts.owner_only, 403)
+        burst = await api.capture(name.strip(), photos)
+        sentence = plain_html(texts.captured.format(photos=burst["photos"], folder=burst["folder"]), "done")
+        line = f"{plain_html(texts.classes_line)}<pre>{escape(burst['line'])}</pre>"
+        return {parts.status: sentence + line}
+
+    async def taken(name: str, _count: int, photos: list[bytes] | None, fault: str, request: gr.Request) -> Updates:
+        updates = await or_error(kept(name, photos, fault, owned(request)), parts.status, texts)
+        return {parts.take: gr.update(interactive=True), **updates}
+
+    shown = [parts.status, parts.take]
+    demo.load(opened, None, parts.tab, **LISTEN)
+    parts.tab.select(named, None, [parts.known, parts.status], js=_SUGGEST, **LISTEN)
+    parts.camera.change(looked, parts.camera, parts.status, **LISTEN)
+    parts.take.click(begun, parts.name, shown, **LISTEN).then(
+        taken, [parts.name, parts.count, parts.photos, parts.camera], shown, js=_BURST, **LISTEN
+    )
+
+
+def _fault(name: str, texts: Texts) -> str:
+    """The sentence for the name of a browser's DOMException."""
+    return texts.camera_faults.get(name, texts.camera_failed)
+
+
+def _taken_html(texts: Texts) -> str:
+    return (
+        f'<progress value="0" aria-label="{escape(texts.photos_taken)}" hidden></progress>'
+        f'<ol data-alt="{escape(texts.photo_number)}" aria-label="{escape(texts.photos_taken)}"></ol>'
+    )
