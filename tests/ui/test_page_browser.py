@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -37,6 +38,13 @@ def page(browser: Browser, server: Server, api: ColorApi, request: pytest.Fixtur
 
 def upload(page: Page, data: bytes, name: str = "photo.png", mime: str = "image/png") -> None:
     page.locator("#photo input[type=file]").set_input_files({"name": name, "mimeType": mime, "buffer": data})
+
+
+def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end
+        page.wait_for_timeout(50)
 
 
 def test_upload_then_right(page: Page, api: ColorApi) -> None:
@@ -119,10 +127,9 @@ def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#answer .sentence")).to_contain_text("A ship")
     expect(page.locator("#status")).to_have_text("")
     assert len(api.images) == 2
-    with page.expect_response(lambda response: "run/predict" in response.url):
-        page.locator("#classify").click()
+    page.locator("#classify").click()
+    until(page, lambda: len(api.images) == 3)  # the answer reads the same as before, so the page cannot tell
     expect(page.locator("#answer .sentence")).to_contain_text("A ship")
-    assert len(api.images) == 3
     page.get_by_role("button", name="Remove Image").click()
     expect(page.locator("#answer")).to_have_text(ENGLISH.waiting)
     expect(page.locator("#right")).to_be_disabled()
