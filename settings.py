@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     false_alarm_rate: float = Field(
         0.01, ge=0.001, lt=0.5, description="false drift alarms per window on unchanged data"
     )
-    min_rows: int = Field(50, ge=10, description="fewest rows on which drift is judged")
+    min_rows: int = Field(30, ge=10, description="fewest rows on which drift is judged")
 
     database_url: str | None = Field(None, description="SQLAlchemy URL of the feedback store; default SQLite in var")
     image_store: Path | None = Field(None, description="folder of the kept photos; default var/images")

@@ -87,7 +87,7 @@ class DriftResult(BaseModel):
         return min((c.adjusted_p_value for c in self.columns if c.adjusted_p_value is not None), default=1.0)
 
 
-def check(reference: Profile, window: Profile, alpha: float = 0.01, min_rows: int = 50) -> DriftResult:
+def check(reference: Profile, window: Profile, alpha: float = 0.01, min_rows: int = 30) -> DriftResult:
     """Compare a window of traffic with the reference.
 
     On unchanged data the verdict is "drift" with probability at most ``alpha`` (family-wise over all columns; in

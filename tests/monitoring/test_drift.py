@@ -44,7 +44,7 @@ def reference():
 
 
 def test_unchanged_windows_alarm_no_more_often_than_promised():
-    windows = {50: 120, 300: 120, 2_000: 60}
+    windows = {30: 120, 300: 120, 2_000: 60}
     rng = np.random.default_rng(11)
     # Several references: one unlucky draw of it would be the same bad luck in every window.
     references = [profiles.profile(draw(rng, 10_000)) for _ in range(5)]
@@ -106,11 +106,11 @@ def test_the_size_of_the_originals_is_reported_but_never_alarms(reference):
 
 
 def test_too_few_rows_cannot_be_judged(reference):
-    window = profiles.profile(draw(np.random.default_rng(3), 49, brightness=5))
+    window = profiles.profile(draw(np.random.default_rng(3), 29, brightness=5))
     found = drift.check(reference, window)
     assert found.verdict == "cannot judge"
     assert not any(c.drifted for c in found.columns)
-    assert drift.check(reference, window, min_rows=49).verdict == "drift"
+    assert drift.check(reference, window, min_rows=29).verdict == "drift"
     assert drift.check(window, reference).verdict == "cannot judge"
 
 
