@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 export BENTOML_HOME ?= $(CURDIR)/var/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve test train mlflow bento lint format lock bench bench-drift clean
+.PHONY: serve test train mlflow bento lint format lock clean
+.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance
 
 serve: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
@@ -27,8 +28,10 @@ bento: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
 	@$(BIN)/bentoml build
 
-bench bench-drift: $(VENV)/.ready
-	@$(BIN)/python -m bench.drift
+bench: bench-drift bench-resampling bench-preparation bench-balance
+
+bench-drift bench-resampling bench-preparation bench-balance: $(VENV)/.ready
+	@$(BIN)/python -m $(subst -,.,$@)
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .

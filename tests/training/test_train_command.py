@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from settings import ROOT
+from monitoring.tracking import client
+from settings import ROOT, Settings
 
 CONFIG = """
 name: tiny
@@ -66,6 +67,11 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
     assert sum(result["classes"]["sky"].values()) == 120  # the broken one is set aside, and nothing else is
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
     assert "http" not in Path(result["report"]).read_text().replace("http-equiv", "")
+    settings = Settings(var=var)
+    logged = client(settings).get_run(result["mlflow_run"])
+    [photos] = logged.inputs.dataset_inputs
+    assert result["digest"].startswith(photos.dataset.digest)
+    assert logged.data.metrics["test_accuracy"] == pytest.approx(result["test_accuracy"])
     for step in ("ood", "evaluate"):  # each step can be repeated
         assert training(var, step, "--config", str(var / "tiny.yaml")).returncode == 0
     again = training(var, "train", "--config", str(var / "tiny.yaml"))
