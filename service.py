@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from settings import Settings, configure_environment
+from settings import BadSettingError, Settings, configure_environment
 
 SETTINGS = Settings()
 configure_environment(SETTINGS)
@@ -18,26 +22,56 @@ configure_environment(SETTINGS)
 # module is imported by every process of the server, and only the worker needs those.
 import bentoml  # noqa: E402
 
-from http_api import Handlers, add_fallback, add_routes, new_app  # noqa: E402
+from http_api import add_fallback, add_probes, add_routes, new_app  # noqa: E402
+from http_handlers import Handlers  # noqa: E402
+from http_health import Health  # noqa: E402
+from http_lifecycle import (  # noqa: E402
+    EndsStreams,
+    Entrance,
+    chosen_address,
+    listening_addresses,
+    refuse_open_door,
+)
+from http_observe import log_requests  # noqa: E402
+from http_trace import start_tracing  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
-from runners.artifacts import NetworkCard, read_gate_card, read_network_card  # noqa: E402
+from monitoring.image_store import ImageStore  # noqa: E402
+from runners.artifacts import read_gate_card, read_network_card  # noqa: E402
 from runners.batching import MicroBatcher, Score  # noqa: E402
-from runners.pipeline import Scores, combine  # noqa: E402
+from runners.leaving import when_told_to_leave  # noqa: E402
+from runners.pipeline import Scores  # noqa: E402
 from runners.prediction import ModelTags  # noqa: E402
 from runners.store import Served, gate_tag, open_pair  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from monitoring.recorder import Recorder
+
 SEPARATE = SETTINGS.runners == "separate"
 if SEPARATE:
     from runners.cnn import CnnRunner
     from runners.forest import ForestRunner
+    from runners.remote import remote_ready, remote_score
 
+log = logging.getLogger("cifar")
+GRACE_SECONDS, LEAVE_SECONDS = 5.0, 9.0
+"""After the word to leave: when requests in flight have to be done, and when the last window has to be in MLflow. One
+that is not waits on disk for the next start."""
 app = new_app(SETTINGS)
+leaving = asyncio.Event()
+app.add_middleware(EndsStreams, leaving=leaving)
 
 
-@bentoml.service(name="cifar", workers=1, traffic={"timeout": 60}, http={"host": "127.0.0.1", "port": 3000})
+@bentoml.service(
+    name="cifar",
+    workers=1,
+    traffic={"timeout": 60},
+    http={"host": "127.0.0.1", "port": 3000},
+    # Ours in their place: theirs make a label of every path that is asked for, and a log line that is no JSON.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
 @bentoml.asgi_app(app, path="/")
 class Cifar:
     """One process that owns the queue, the API, the page and the monitoring; the runners inside it or beside it."""
@@ -48,10 +82,20 @@ class Cifar:
         cnn = bentoml.depends(CnnRunner)
         forest = bentoml.depends(ForestRunner)
 
-    def __init__(self) -> None:
-        from monitoring.recorder import Recorder
-        from monitoring.tracking import ensure_store
+    @bentoml.on_deployment
+    @staticmethod
+    def may_start() -> None:
+        """In `bentoml serve` itself, before anything is bound: ends it with one sentence."""
+        try:
+            refuse_open_door(SETTINGS, [address] if (address := chosen_address()) else [])
+        except BadSettingError as error:
+            raise SystemExit(f"error: {error}") from None
 
+    def __init__(self) -> None:
+        refuse_open_door(SETTINGS, listening_addresses())  # however the server was started
+        self.traces = start_tracing(SETTINGS)
+        if SETTINGS.request_log:
+            log_requests()
         pair = Served(
             str(self.cnn_model.tag),
             str(self.forest_model.tag),
@@ -60,34 +104,54 @@ class Cifar:
         )
         card = read_network_card(pair.cnn_path)
         read_gate_card(pair.forest_path, card)
-        score = self._remote(card) if SEPARATE else _local(pair)
         tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
-        self.recorder = Recorder(SETTINGS, tags.cnn, tags.forest, card.labels) if SETTINGS.monitoring else None
-        if self.recorder:
-            ensure_store(SETTINGS)
-            self.recorder.start()
-        self.feedback_store = FeedbackStore.open(SETTINGS)
-        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue)
-        handlers = Handlers(SETTINGS, card.labels, tags, batcher, self.feedback_store, self.recorder)
+        score = remote_score(self.cnn, self.forest, len(card.labels), card.temperature) if SEPARATE else _local(pair)
+        metrics = app.state.metrics
+        metrics.serve(SETTINGS, tags, card.labels)
+        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, metrics.batch)
+        self.recorder = _start_monitoring(tags, card.labels) if SETTINGS.monitoring else None
+        store = FeedbackStore(SETTINGS.database, ImageStore(SETTINGS.images))
+        self.health = Health(store, self._network_ready)
+        self.health.start()
+        metrics.watch(batcher, self.health, self.recorder)
+        handlers = Handlers(SETTINGS, card.labels, tags, batcher, store, self.recorder, metrics)
         add_routes(app, lambda: handlers, SETTINGS)
+        add_probes(app, self.health)
         if SETTINGS.page:
             _mount_page(handlers)
         add_fallback(app)
+        self.told: float | None = None
+        when_told_to_leave(self._leave)
 
-    def _remote(self, card: NetworkCard) -> Score:
-        async def score(pixels: NDArray[np.uint8]) -> Scores:
-            outputs = await self.cnn.to_async.infer(pixels=pixels)
-            logits, embedding = np.split(outputs, [len(card.labels)], axis=1)
-            verdict = await self.forest.to_async.score(outputs=outputs)
-            return combine(logits, embedding, (verdict[:, 0], verdict[:, 1]), card.temperature)
+    def _leave(self) -> None:
+        self.told = time.monotonic()
+        leaving.set()
+        last_call = threading.Timer(GRACE_SECONDS, self._leave_now)
+        last_call.daemon = True
+        last_call.start()
 
-        return score
+    def _leave_now(self) -> None:
+        """The server waits for whoever still sends, without end; we do not."""
+        self.close()
+        os._exit(0)
+
+    async def _network_ready(self) -> bool:
+        return await remote_ready((self.cnn, self.forest)) if SEPARATE else True
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Flush what is being profiled."""
+        self.health.close()
         if self.recorder:
-            self.recorder.close()
+            since = time.monotonic() - self.told if self.told else 0.0
+            self.recorder.close(max(1.0, LEAVE_SECONDS - since))
+        if self.traces:  # a collector that is away may hold this up for long
+            ending = threading.Thread(target=self.traces.shutdown, daemon=True)
+            ending.start()
+            ending.join(0.5)
+
+
+Cifar.add_asgi_middleware(Entrance, to=app)  # type: ignore[attr-defined]
 
 
 def _local(pair: Served) -> Score:
@@ -100,6 +164,20 @@ def _local(pair: Served) -> Score:
         return await asyncio.get_running_loop().run_in_executor(thread, pipeline.score, pixels)
 
     return score
+
+
+def _start_monitoring(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
+    """The recorder, started; without MLflow it keeps its windows on disk until MLflow is back."""
+    from monitoring.recorder import Recorder
+    from monitoring.tracking import ensure_store
+
+    recorder = Recorder(SETTINGS, tags.cnn, tags.forest, labels)
+    try:
+        ensure_store(SETTINGS)
+    except Exception as error:  # whatever MLflow, its database or the network raise
+        log.warning("MLflow cannot be used: %s: %s", type(error).__name__, error)
+    recorder.start()
+    return recorder
 
 
 def _mount_page(handlers: Handlers) -> None:

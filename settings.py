@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     cnn_tag: str = Field("cifar_cnn:latest", description="BentoML tag of the network to serve; its gate follows")
     max_batch: int = Field(64, ge=1, le=1024, description="most images in one call of the network")
     max_queue: int = Field(512, ge=1, description="most images waiting for the network; more get 503")
+    max_wait_seconds: float = Field(0.8, gt=0, description="longest wait for the network or a decoder; then 503")
     refuse_share: float = Field(
         0.05, gt=0, lt=0.5, description="share of good images that the gate may refuse (its conformal level)"
     )
@@ -41,6 +42,10 @@ class Settings(BaseSettings):
     max_pixels: int = Field(50_000_000, ge=1_024, description="largest photo, pixels")
     max_batch_bytes: int = Field(50_000_000, ge=1_000, description="largest /classify_batch call, bytes")
     max_files: int = Field(256, ge=1, description="most photos in one /classify_batch call")
+    max_held_bytes: int = Field(
+        256_000_000, ge=1_000_000, description="memory for requests that are being answered; beyond it 503"
+    )
+    decode_seconds: float = Field(5.0, gt=0, description="longest decoding of one photo")
 
     api_tokens: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="JSON list of bearer tokens; none needed when empty"
@@ -48,8 +53,17 @@ class Settings(BaseSettings):
     owner_token: SecretStr | None = Field(
         None, min_length=1, description="bearer token of the owner, who may add photos; without any token everyone may"
     )
+    allow_anonymous: bool = Field(False, description="answer other machines although no API token is set")
+    rate_limit: float = Field(
+        1000.0, ge=0, description="requests per second of one client (in bursts 10 s' worth); more get 429; 0: no limit"
+    )
 
     page: bool = Field(True, description="mount the web page at /ui/")
+    request_log: bool = Field(True, description="one JSON line per request on standard output")
+    traces: Literal["off", "console", "otlp"] = Field(
+        "off", description="OpenTelemetry traces: to standard output, or by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+
     monitoring: bool = Field(True, description="profile live traffic")
     window_rows: int = Field(1000, ge=1, description="rows after which a window of the profile is flushed")
     window_seconds: float = Field(300.0, gt=0, description="seconds after which a window is flushed")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -12,19 +14,45 @@ from numpy.typing import NDArray
 from runners.pipeline import Scores
 from runners.prediction import ApiError
 
+log = logging.getLogger("cifar")
+
 Score = Callable[[NDArray[np.uint8]], Awaitable[Scores]]
+
+
+class _Request:
+    """The photos of one `MicroBatcher.submit`; ``timer`` ends its wait until the first of them is taken."""
+
+    __slots__ = ("futures", "timer")
+
+    def __init__(self, photos: int, patience: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in range(photos)]
+        self.timer = loop.call_later(patience, self._give_up)
+
+    def _give_up(self) -> None:
+        for future in self.futures:
+            if not future.done():
+                future.set_exception(overloaded())
 
 
 class MicroBatcher:
     """Batches by what waits, never by the clock: no request is held back to fill a batch.
 
-    One call of ``score`` runs at a time, on at most ``max_batch`` photos. More than ``max_queue`` waiting photos are
-    refused with 503 and ``Retry-After``. Belongs to one event loop.
+    One call of ``score`` runs at a time, on at most ``max_batch`` photos. A request is refused with 503 and
+    ``Retry-After`` at once when more than ``max_queue`` photos would wait, and after ``max_wait`` seconds when none of
+    its photos has had its turn. ``observe`` is told photos and seconds of each call. Belongs to one event loop.
     """
 
-    def __init__(self, score: Score, max_batch: int, max_queue: int) -> None:
-        self._score, self._max_batch, self._max_queue = score, max_batch, max_queue
-        self._waiting: deque[tuple[NDArray[np.uint8], asyncio.Future[Scores]]] = deque()
+    def __init__(
+        self,
+        score: Score,
+        max_batch: int,
+        max_queue: int,
+        max_wait: float = 0.8,
+        observe: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._score, self._max_batch, self._max_queue, self._max_wait = score, max_batch, max_queue, max_wait
+        self._observe = observe
+        self._waiting: deque[tuple[NDArray[np.uint8], asyncio.Future[Scores], _Request]] = deque()
         self._worker: asyncio.Task[None] | None = None
 
     @property
@@ -36,30 +64,54 @@ class MicroBatcher:
         """Score photos, each uint8 (32, 32, 3); one `Scores` of length 1 per photo, in order.
 
         Raises:
-            ApiError: 503 when the queue is full.
+            ApiError: 503 ``overloaded`` when the queue is full or the wait too long, 503 ``network_unavailable`` when
+                the call of ``score`` failed.
         """
         if len(self._waiting) + len(photos) > self._max_queue:
-            raise ApiError(503, "overloaded", "The server is at capacity; try again shortly.", retry_after=1)
+            raise overloaded()
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in photos]
-        self._waiting.extend(zip(photos, futures, strict=True))
+        request = _Request(len(photos), self._max_wait, loop)
+        self._waiting.extend((photo, future, request) for photo, future in zip(photos, request.futures, strict=True))
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._drain())
-        return list(await asyncio.gather(*futures))
+        try:
+            return list(await asyncio.gather(*request.futures))
+        finally:
+            request.timer.cancel()
 
     async def _drain(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
-            batch = [(photo, future) for photo, future in batch if not future.done()]  # the caller may have gone
+            batch: list[tuple[NDArray[np.uint8], asyncio.Future[Scores]]] = []
+            while self._waiting and len(batch) < self._max_batch:
+                photo, future, request = self._waiting.popleft()
+                if not future.done():  # the caller may have gone, or waited too long
+                    request.timer.cancel()
+                    batch.append((photo, future))
             if not batch:
-                continue
+                return
+            start = time.perf_counter()
             try:
                 scores = await self._score(np.stack([photo for photo, _ in batch]))
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                _fail([future for _, future in batch], error)
                 continue
+            if self._observe:
+                self._observe(len(batch), time.perf_counter() - start)
             for row, (_, future) in enumerate(batch):
                 if not future.done():
                     future.set_result(scores[row : row + 1])
+
+
+def overloaded() -> ApiError:
+    """What a request is told that finds no room."""
+    return ApiError(503, "overloaded", "The server is at capacity; try again shortly.", retry_after=1)
+
+
+def _fail(futures: list[asyncio.Future[Scores]], error: Exception) -> None:
+    """Tell those who wait for a failed call of the network: it is no fault of theirs, and the next call may succeed."""
+    log.error("the network's call failed: %s: %s", type(error).__name__, error)
+    for future in futures:
+        if not future.done():
+            failed = ApiError(503, "network_unavailable", "The network cannot answer right now; try again.", 2)
+            failed.__cause__ = error
+            future.set_exception(failed)

@@ -8,7 +8,9 @@ import bentoml
 import numpy as np
 
 from runners.artifacts import read_network_card
+from runners.leaving import RUNNER_SECONDS, when_told_to_leave
 from runners.network import load_network
+from runners.remote import QUIET, NoPickle, from_npy, to_npy
 from settings import Settings
 
 SETTINGS = Settings()
@@ -18,7 +20,7 @@ SETTINGS = Settings()
 KEEP_SESSION = {"max_requests": 2**62, "max_age": 1e12}
 
 
-@bentoml.service(name="cifar_cnn_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION)
+@bentoml.service(name="cifar_cnn_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION, **QUIET)
 class CnnRunner:
     """Pixels to network outputs. The caller batches, so this does not."""
 
@@ -29,8 +31,12 @@ class CnnRunner:
         read_network_card(folder)  # verifies the files
         self._infer = load_network(folder, SETTINGS.engine)
         self._infer(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
+        when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)
 
     @bentoml.api
-    def infer(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 (n, 32, 32, 3) -> logits and embedding side by side, float32 (n, classes + d)."""
-        return np.concatenate(self._infer(np.asarray(pixels, np.uint8)), axis=1)
+    def infer(self, pixels: bytes, /) -> bytes:
+        """Pixels uint8 (n, 32, 32, 3) -> logits and embedding side by side, float32 (n, classes + d); both as .npy."""
+        return to_npy(np.concatenate(self._infer(np.asarray(from_npy(pixels), np.uint8)), axis=1))
+
+
+CnnRunner.add_asgi_middleware(NoPickle)  # type: ignore[attr-defined]

@@ -9,11 +9,13 @@ import numpy as np
 
 from runners.cnn import KEEP_SESSION
 from runners.gate import load_gate
+from runners.leaving import RUNNER_SECONDS, when_told_to_leave
+from runners.remote import QUIET, NoPickle, from_npy, to_npy
 from runners.store import gate_tag
 from settings import Settings
 
 
-@bentoml.service(name="ood_forest_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION)
+@bentoml.service(name="ood_forest_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION, **QUIET)
 class ForestRunner:
     """Network outputs to anomaly scores and p-values."""
 
@@ -21,10 +23,14 @@ class ForestRunner:
 
     def __init__(self) -> None:
         self._gate = load_gate(Path(self.model.path))
+        when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)
 
     @bentoml.api
-    def score(self, outputs: np.ndarray) -> np.ndarray:
-        """What `CnnRunner.infer` returned, float32 (n, classes + d) -> score and p-value, float32 (n, 2)."""
-        outputs = np.asarray(outputs, np.float32)
+    def score(self, outputs: bytes, /) -> bytes:
+        """What `CnnRunner.infer` returned, float32 (n, classes + d) -> score and p-value, float32 (n, 2); as .npy."""
+        array = np.asarray(from_npy(outputs), np.float32)
         classes = len(self._gate.class_means)
-        return np.stack(self._gate.score(outputs[:, :classes], outputs[:, classes:]), axis=1)
+        return to_npy(np.stack(self._gate.score(array[:, :classes], array[:, classes:]), axis=1))
+
+
+ForestRunner.add_asgi_middleware(NoPickle)  # type: ignore[attr-defined]

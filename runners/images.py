@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -50,18 +51,28 @@ def formats() -> tuple[str, ...]:
     return (*found, "HEIF")
 
 
-def read_photo(data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 50_000_000) -> Photo:
+def read_photo(
+    data: bytes, *, max_bytes: int = 10_000_000, max_pixels: int = 50_000_000, seconds: float | None = None
+) -> Photo:
     """Decode ``data`` (an encoded image) into a `Photo`.
 
+    ``seconds`` ends the decoding of a photo that takes longer. It is looked at whenever a decoder asks for more bytes;
+    those of WebP, AVIF and HEIF ask once and are bounded by ``max_pixels`` alone.
+
     Raises:
-        ApiError: 413 above ``max_bytes`` or ``max_pixels``, 415 for a type we don't read, 400 for anything that
-            is no image, is empty or cut short.
+        ApiError: 413 above ``max_bytes``, ``max_pixels`` or ``seconds``, 415 for a type we don't read, 400 for
+            anything that is no image, is empty or cut short.
     """
-    with _open(data, max_bytes, max_pixels) as image:
-        width, height = _upright_size(image)
-        # JPEG can decode at 1/2, 1/4 or 1/8 directly. Four times the target keeps the final resampling antialiased.
-        image.draft("RGB", (4 * SIDE, 4 * SIDE))
-        return Photo(to_square(_upright_rgb(image)), width, height)
+    with open_photo(data, max_bytes, max_pixels, seconds) as image:
+        return decode(image)
+
+
+def decode(image: Image.Image) -> Photo:
+    """The `Photo` of an image that `open_photo` gave, once; raises like `read_photo`."""
+    width, height = _upright_size(image)
+    # JPEG can decode at 1/2, 1/4 or 1/8 directly. Four times the target keeps the final resampling antialiased.
+    image.draft("RGB", (4 * SIDE, 4 * SIDE))
+    return Photo(to_square(_upright_rgb(image)), width, height)
 
 
 def to_square(image: Image.Image, crop: Crop = CROP, resample: Image.Resampling = RESAMPLE) -> NDArray[np.uint8]:
@@ -117,15 +128,18 @@ def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]
     }
 
 
-def _open(data: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
+def open_photo(data: bytes, max_bytes: int, max_pixels: int, seconds: float | None = None) -> Image.Image:
+    """``data`` with its header read and nothing decoded; close it. Raises like `read_photo`."""
     if not data:
         raise ApiError(400, "empty_file", "The file is empty.")
     if len(data) > max_bytes:
         raise ApiError(413, "too_many_bytes", f"The file has {len(data):,} bytes; at most {max_bytes:,} are taken.")
     try:
-        image = Image.open(io.BytesIO(data), formats=formats())
+        image = Image.open(io.BytesIO(data) if seconds is None else _TimedBytes(data, seconds), formats=formats())
     except UnidentifiedImageError:
         raise _not_readable(data) from None
+    except TimeoutError:
+        raise _too_slow() from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ApiError(413, "too_many_pixels", f"The photo has more than {max_pixels:,} pixels.") from None
     except Exception:  # a decoder may raise anything on hostile bytes; the caller's file is at fault either way
@@ -139,29 +153,58 @@ def _open(data: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
     return image
 
 
+class _TimedBytes(io.BytesIO):
+    """Bytes that can be read for so many seconds; a decoder's complaint about that ends the decoding."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._end = time.monotonic() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._end:
+            raise TimeoutError
+        return super().read(size)
+
+
 def _not_readable(data: bytes) -> ApiError:
     kinds = [name for magic, name in _OTHER_TYPES.items() if data.startswith(magic)]
     if data[4:8] == b"ftyp":
         kinds = [_BRANDS.get(data[8:12], "Video")]
         if kinds[0] in formats():
             return _broken()
+    kinds = kinds or _other_image_types(data)
     if not kinds:
-        try:
-            with Image.open(io.BytesIO(data)) as other:
-                kinds = [other.format or "another image type"]
-        except Exception:  # as in _open
-            return ApiError(400, "not_an_image", "The file is not an image.")
+        return ApiError(400, "not_an_image", "The file is not an image.")
     return ApiError(415, "unsupported_type", f"{kinds[0]} files are not read; send {', '.join(formats())}.")
+
+
+def _other_image_types(data: bytes) -> list[str]:
+    """Pillow's names of formats whose first bytes ``data`` has. Their decoders, headers included, stay out of it."""
+    Image.init()
+    found = []
+    for name, (_, accept) in Image.OPEN.items():
+        try:
+            if name not in formats() and accept is not None and accept(data[:16]) is True:
+                found.append(name)
+        except Exception:  # noqa: S112 - fewer bytes than this format needs
+            continue
+    return found
 
 
 def _broken() -> ApiError:
     return ApiError(400, "broken_image", "The image is truncated or damaged.")
 
 
+def _too_slow() -> ApiError:
+    return ApiError(413, "too_slow", "The photo takes too long to decode.")
+
+
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     try:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
-    except Exception:  # as in _open
+    except TimeoutError:
+        raise _too_slow() from None
+    except Exception:  # as in open_photo
         raise _broken() from None
     return (image.height, image.width) if turned else image.size
 
@@ -177,7 +220,9 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
             image = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         return image.convert("RGB")
-    except Exception:  # as in _open: a decoder's complaint about the file, whatever its type
+    except TimeoutError:
+        raise _too_slow() from None
+    except Exception:  # as in open_photo: a decoder's complaint about the file, whatever its type
         raise _broken() from None
 
 

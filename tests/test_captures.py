@@ -12,7 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from http_api import Handlers, add_fallback, add_routes, new_app
+from http_api import add_fallback, add_routes, new_app
+from http_handlers import Handlers
 from runners.prediction import ModelTags
 from settings import Settings
 from tests.conftest import encoded
@@ -28,7 +29,7 @@ def client_of(root: Path, **options: Any) -> TestClient:
     app = new_app(settings)
     add_routes(app, lambda: handlers, settings)
     add_fallback(app)
-    return TestClient(app)
+    return TestClient(app, base_url="http://127.0.0.1:3000")
 
 
 @pytest.fixture
@@ -182,9 +183,9 @@ def test_the_owners_token_opens_the_rest_too(root: Path) -> None:
 def test_another_sites_page_cannot_use_its_visitors_service(client: TestClient, picture: Image.Image) -> None:
     photo = encoded(picture)
     assert code(send(client, photo, Origin="https://elsewhere.example")) == (403, "owner_only")
-    for origin in ("null", "http://testserver:8080", "http://["):
+    for origin in ("null", "http://127.0.0.1:8080", "http://["):
         assert code(send(client, photo, Origin=origin)) == (403, "owner_only")
-    assert send(client, photo, Origin="http://testserver").status_code == 200
+    assert send(client, photo, Origin="http://127.0.0.1:3000").status_code == 200
 
 
 def test_the_owners_token_is_not_shown_and_not_empty() -> None:

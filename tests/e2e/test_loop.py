@@ -155,7 +155,7 @@ def test_errors_are_json_with_the_right_code_and_the_server_goes_on(var: Path) -
         assert mixed[1]["error"]["code"] == "not_an_image"
         assert client.get("/ui/").status_code == 200
         assert client.get("/livez").status_code == 200
-        assert "bentoml_service" in client.get("/metrics").text
+        assert "cifar_requests_total" in client.get("/metrics").text
 
 
 def test_both_compositions_and_both_engines_agree(var: Path) -> None:

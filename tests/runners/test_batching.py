@@ -72,7 +72,9 @@ def test_a_failed_call_fails_its_own_photos_only() -> None:
     async def main() -> None:
         batcher = MicroBatcher(Recording(), max_batch=1, max_queue=10)
         answers = await asyncio.gather(*(batcher.submit([photo(i)]) for i in (1, 255, 2)), return_exceptions=True)
-        assert isinstance(answers[1], RuntimeError)
+        assert isinstance(answers[1], ApiError)
+        assert (answers[1].status, answers[1].code) == (503, "network_unavailable")
+        assert answers[1].retry_after
         assert isinstance(answers[0], list)
         assert isinstance(answers[2], list)
 

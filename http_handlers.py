@@ -1,0 +1,195 @@
+"""What the service answers with: plain methods that the HTTP routes and the page share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from http_guard import is_owner
+from http_metrics import Metrics
+from http_photos import Decoder
+from http_trace import step
+from monitoring.bursts import class_folder, classes_line, save_burst
+from monitoring.feedback import FeedbackStore, NewFeedback
+from monitoring.pending import Pending
+from runners.batching import MicroBatcher
+from runners.images import Photo, archive_png
+from runners.pipeline import Scores
+from runners.prediction import ApiError, ModelTags, Prediction, Timings
+from settings import Settings
+
+log = logging.getLogger("cifar")
+
+MAX_SAVING = 32
+"""Answers being stored at once: each holds a thread, for 15 s when the database does not answer."""
+
+
+class Recorder(Protocol):
+    """Where each result goes to be profiled; must not block."""
+
+    def record(self, pixels: NDArray[np.uint8], sizes: NDArray[np.int64], scores: Scores) -> None: ...
+
+
+class Handlers:
+    """The calls of the API over a batcher, a feedback store and a recorder; for one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        labels: tuple[str, ...],
+        tags: ModelTags,
+        batcher: MicroBatcher,
+        feedback: FeedbackStore,
+        recorder: Recorder | None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.settings, self.classes, self.tags = settings, labels, tags
+        self._batcher, self._feedback, self._recorder = batcher, feedback, recorder
+        self._metrics = metrics or Metrics()
+        self._decoder = Decoder(settings)
+        self._pending = Pending(settings.feedback_minutes * 60, settings.pending_bytes)
+        self._saving = 0
+
+    async def classify_many(self, uploads: list[bytes]) -> list[Prediction | ApiError]:
+        """One answer or one error per upload, in order; a bad photo fails alone.
+
+        Raises:
+            ApiError: 503 when the server is at capacity or the network unavailable.
+        """
+        start = time.perf_counter()
+        with step("decode", len(uploads)):
+            decoded = await self._decoder.read_all(uploads)
+        photos = [(data, photo) for data, photo in zip(uploads, decoded, strict=True) if isinstance(photo, Photo)]
+        for item in decoded:
+            if isinstance(item, ApiError):
+                self._metrics.refused(item)
+        answers: list[Prediction] = []
+        if photos:
+            middle = time.perf_counter()
+            with step("predict", len(photos)):
+                rows = await self._batcher.submit([photo.pixels for _, photo in photos])
+            end = time.perf_counter()
+            timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
+            answers = [self._answer(row, timings) for row in rows]
+            self._metrics.predicted(answers)
+            for (data, _), answer in zip(photos, answers, strict=True):
+                self._pending.add(answer, data)
+            if self._recorder:
+                pixels = np.stack([photo.pixels for _, photo in photos])
+                sizes = np.array([(photo.width, photo.height) for _, photo in photos], np.int64)
+                self._recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
+        rest = iter(answers)
+        return [next(rest) if isinstance(item, Photo) else item for item in decoded]
+
+    async def classify(self, image: bytes) -> dict[str, Any]:
+        """The `Prediction` for one encoded photo, as JSON types; raises `ApiError`."""
+        [answer] = await self.classify_many([image])
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer.model_dump()
+
+    async def feedback(
+        self, prediction_id: str, correct: bool, label: str | None = None, note: str | None = None
+    ) -> dict[str, Any]:
+        """Store what a person said of a prediction, durably, and return the record's id.
+
+        Raises:
+            ApiError: 404 for an unknown or expired prediction, 422 for a missing label, 503 when it cannot be stored.
+        """
+        item = self._pending.get(prediction_id)
+        if item is None:
+            minutes = f"{self.settings.feedback_minutes:g}"
+            message = f"No prediction {prediction_id[:64]!r} of the last {minutes} minutes; classify the photo again."
+            raise ApiError(404, "unknown_prediction", message)
+        if not correct and not (label and label.strip()):
+            raise ApiError(422, "label_missing", "When the answer was not correct, label must say what is.")
+        if self._saving >= MAX_SAVING:
+            raise ApiError(503, "feedback_busy", "Too much feedback is being stored; try again shortly.", 1)
+        self._saving += 1
+        try:
+            saved = await asyncio.to_thread(self._save, item.prediction, item.data, correct, label, note)
+        finally:
+            self._saving -= 1
+        return {"id": saved, "prediction_id": prediction_id}
+
+    async def labels(self) -> dict[str, Any]:
+        """Class names, model tags and thresholds."""
+        return {
+            "classes": list(self.classes),
+            "models": self.tags.model_dump(),
+            "thresholds": {"refuse_share": self.settings.refuse_share},
+        }
+
+    def is_owner(self, authorization: str) -> bool:
+        """Whether a request with this header ``Authorization`` comes from the service's owner."""
+        return is_owner(authorization, self.settings)
+
+    async def capture(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        """Keep a burst of encoded photos of class ``label`` for the next training: all of them, or none.
+
+        Returns:
+            ``folder``, relative to the data root; ``photos``, how many; ``line``, which the classes file needs.
+
+        Raises:
+            ApiError: 422 for what is no class name or no photos, that of `read_photo` for the first bad photo, 503
+                when they cannot be stored.
+        """
+        return await asyncio.to_thread(self._keep_burst, label, images)
+
+    def _keep_burst(self, label: str, images: list[bytes]) -> dict[str, Any]:
+        folder = class_folder(self.settings.data_root, label)
+        if not images:
+            raise ApiError(422, "bad_fields", "Send one photo or more.")
+        for number, data in enumerate(images, 1):
+            try:
+                self._decoder.read(data)
+            except ApiError as error:
+                raise ApiError(error.status, error.code, f"Photo {number}: {error.message}") from None
+        try:
+            paths = save_burst(folder, map(archive_png, images))
+        except OSError as error:
+            log.error("captured photos: %s", error)
+            reason = error.strerror or "the disk failed"  # never the whole error: it names a folder
+            raise ApiError(503, "captures_unavailable", f"The photos cannot be stored: {reason}.", 5) from error
+        place = paths[0].parent.relative_to(self.settings.data_root)
+        return {"folder": place.as_posix(), "photos": len(paths), "line": classes_line(label)}
+
+    def _answer(self, row: Scores, timings: Timings) -> Prediction:
+        p = row.probabilities[0]
+        best = self.classes[int(p.argmax())]
+        known = float(row.ood_p_value[0]) > self.settings.refuse_share
+        return Prediction(
+            prediction_id=uuid.uuid4().hex,
+            label=best if known else "unknown",
+            best_guess=best,
+            probability=min(float(p.max()), 1.0),
+            probabilities=dict(zip(self.classes, p.tolist(), strict=True)),
+            in_distribution=known,
+            ood_score=float(row.ood_score[0]),
+            ood_p_value=float(row.ood_p_value[0]),
+            model=self.tags,
+            timings=timings,
+        )
+
+    def _save(self, prediction: Prediction, data: bytes, correct: bool, label: str | None, note: str | None) -> int:
+        keep = self.settings.keep_images == "feedback"
+        entry = NewFeedback(
+            prediction_id=prediction.prediction_id,
+            correct=correct,
+            label=None if correct else label,
+            note=note or "",
+            predicted_label=prediction.label,
+            best_guess=prediction.best_guess,
+            probability=prediction.probability,
+            in_distribution=prediction.in_distribution,
+            ood_p_value=prediction.ood_p_value,
+            cnn_tag=prediction.model.cnn,
+            image=archive_png(data) if keep else None,
+        )
+        return self._feedback.save(entry).id

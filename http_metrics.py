@@ -1,0 +1,150 @@
+"""What `/metrics` tells: requests, photos, the network's batches, and how monitoring and feedback fare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from runners.batching import MicroBatcher
+from runners.prediction import ApiError, ModelTags, Prediction
+from settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+PATHS = ("/classify", "/classify_batch", "/feedback", "/captures", "/labels", "/openapi.json")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+PROBES = ("/livez", "/readyz", "/metrics")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+PHOTOS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Recorded(Protocol):
+    """The counters of `monitoring.recorder.Recorder`."""
+
+    rows_recorded: int
+    rows_dropped: int
+    windows_flushed: int
+    windows_sent: int
+    last_error: str | None
+
+
+class Watched(Protocol):
+    """The state of `http_health.Health`."""
+
+    feedback_ok: bool
+
+
+class Metrics:
+    """The Prometheus metrics of one process. Labels take values from fixed sets, so that no caller can grow them."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+        from prometheus_client.process_collector import ProcessCollector
+
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "cifar_requests_total", "Requests answered.", ("method", "path", "code"), registry=registry
+        )
+        self._seconds = Histogram(
+            "cifar_request_seconds",
+            "Seconds from a request's first byte to its whole answer.",
+            ("path",),
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self._in_progress = Gauge("cifar_requests_in_progress", "Requests being answered.", registry=registry)
+        self._labels = Counter(
+            "cifar_predictions_total", "Photos answered, by label; unknown when refused.", ("label",), registry=registry
+        )
+        self._refused = Counter("cifar_refused_total", "Photos that the gate refused.", registry=registry)
+        self._bad = Counter(
+            "cifar_bad_photos_total", "Photos not answered, by error code.", ("code",), registry=registry
+        )
+        self._batch = Histogram(
+            "cifar_batch_photos", "Photos per call of the network.", registry=registry, buckets=PHOTOS
+        )
+        self._network = Histogram(
+            "cifar_network_seconds", "Seconds per call of network and gate.", registry=registry, buckets=SECONDS
+        )
+
+    def in_progress(self) -> AbstractContextManager[object]:
+        """Counts a request while it is being answered."""
+        return self._in_progress.track_inprogress()
+
+    def request(self, method: str, path: str, status: int, seconds: float) -> None:
+        """A request was answered with ``status``; 0 when its caller had gone."""
+        path = _known(path)
+        self._requests.labels(method if method in METHODS else "other", path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def predicted(self, answers: Iterable[Prediction]) -> None:
+        for answer in answers:
+            self._labels.labels(answer.label).inc()
+            if not answer.in_distribution:
+                self._refused.inc()
+
+    def refused(self, error: ApiError) -> None:
+        self._bad.labels(error.code).inc()
+
+    def batch(self, photos: int, seconds: float) -> None:
+        """The network was called."""
+        self._batch.observe(photos)
+        self._network.observe(seconds)
+
+    def serve(self, settings: Settings, tags: ModelTags, labels: Iterable[str]) -> None:
+        """Tell what is served, and start the counters of all labels at 0."""
+        from prometheus_client import Gauge
+
+        names = ("engine", "runners", "cnn", "forest")
+        about = Gauge("cifar_served_info", "Always 1: what the labels say is served.", names, registry=self._registry)
+        about.labels(settings.engine, settings.runners, tags.cnn, tags.forest).set(1)
+        for label in (*labels, "unknown"):
+            self._labels.labels(label)
+
+    def watch(self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None) -> None:
+        """Read these whenever the metrics are asked for."""
+        self._registry.register(_State(batcher, health, recorder))
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)
+
+
+class _State:
+    """A collector of what is kept elsewhere."""
+
+    def __init__(self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None) -> None:
+        self._batcher, self._health, self._recorder = batcher, health, recorder
+
+    def collect(self) -> Iterable[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        yield GaugeMetricFamily("cifar_queue_photos", "Photos that wait for the network.", self._batcher.depth)
+        yield GaugeMetricFamily(
+            "cifar_feedback_available", "1 while feedback can be stored, else 0.", float(self._health.feedback_ok)
+        )
+        if self._recorder is None:
+            return
+        seen = self._recorder
+        yield GaugeMetricFamily(
+            "cifar_monitoring_ok", "0 while windows cannot be flushed or sent, else 1.", float(seen.last_error is None)
+        )
+        for name, text, value in (
+            ("rows", "Photos profiled.", seen.rows_recorded),
+            ("rows_dropped", "Photos that monitoring lost; 0 unless something is wrong.", seen.rows_dropped),
+            ("windows_flushed", "Windows put on disk.", seen.windows_flushed),
+            ("windows_sent", "Windows that MLflow has.", seen.windows_sent),
+        ):
+            yield CounterMetricFamily(f"cifar_monitoring_{name}", text, value)
+
+
+def _known(path: str) -> str:
+    if path in PATHS or path in PROBES:
+        return path
+    return "/ui" if (path + "/").startswith("/ui/") else "other"

@@ -1,0 +1,174 @@
+"""Ten times more requests than the network takes: each gets its answer in time, and nothing piles up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+import http_guard
+from tests.serving import Slow, World, at_once, classify, in_jumping_time, photo, world
+
+
+async def timed(client: httpx.AsyncClient, data: bytes) -> tuple[httpx.Response, float]:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    return await classify(client, data), loop.time() - start
+
+
+def check(answers: list[tuple[httpx.Response, float]]) -> Counter[int]:
+    for answer, seconds in answers:
+        assert answer.status_code in (200, 503), answer.text
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json()["error"]["code"] == "overloaded"
+            assert seconds <= 1.0
+    return Counter(answer.status_code for answer, _ in answers)
+
+
+@pytest.mark.parametrize("max_queue", [10_000, 64])
+def test_at_ten_times_capacity_every_request_gets_a_result_or_503_within_a_second(
+    tmp_path: Path, max_queue: int
+) -> None:
+    network = Slow(0.01)  # 100 photos a second
+    deepest = 0
+
+    async def main() -> None:
+        nonlocal deepest
+        here = world(tmp_path, network, max_queue=max_queue, max_batch=8)
+        async with here.client() as client:
+            calls = []
+            for number in range(2000):  # 1,000 a second, for two seconds
+                calls.append(asyncio.create_task(timed(client, photo(number % 256))))
+                await asyncio.sleep(0.001)
+                deepest = max(deepest, here.batcher.depth)
+            codes = check(await asyncio.gather(*calls))
+            assert codes[200] >= 180, "the network was kept busy all the time"
+            assert codes[503] > 1000
+            assert deepest <= max_queue
+            await asyncio.sleep(1)
+            answer, seconds = await timed(client, photo())
+            assert (answer.status_code, round(seconds, 3)) == (200, 0.01), "back to normal at once"
+            assert here.batcher.depth == 0
+            assert here.metric("cifar_queue_photos") == 0
+            assert here.metric('cifar_requests_total{code="503",method="POST",path="/classify"}') == codes[503]
+
+    in_jumping_time(main)
+
+
+def test_a_batch_that_was_begun_is_not_given_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        here = world(tmp_path, Slow(0.05), max_batch=4)
+        async with here.client() as client:
+            files = [("images", ("p", photo())) for _ in range(40)]  # two seconds of work
+            answer = await client.post("/classify_batch", files=files)
+            assert answer.status_code == 200
+            assert len(answer.json()) == 40
+
+    in_jumping_time(main)
+
+
+def test_a_killed_runner_is_503_for_its_requests_and_nothing_else_once_it_is_back(tmp_path: Path) -> None:
+    network = Slow(0.01)
+
+    async def main() -> None:
+        here = world(tmp_path, network)
+        async with here.client() as client:
+            network.broken = True
+            failed = await asyncio.gather(*(classify(client, photo()) for _ in range(20)))
+            for answer in failed:
+                assert answer.status_code == 503
+                assert answer.json()["error"]["code"] == "network_unavailable"
+                assert "secret" not in answer.text
+                assert int(answer.headers["retry-after"]) >= 1
+            network.broken = False
+            served = await asyncio.gather(*(classify(client, photo()) for _ in range(20)))
+            assert {answer.status_code for answer in served} == {200}
+
+    in_jumping_time(main)
+
+
+def test_a_network_that_hangs_holds_nobody_longer_than_the_wait(tmp_path: Path) -> None:
+    async def main() -> None:
+        here = world(tmp_path, Slow(100.0), max_batch=1)
+        async with here.client() as client:
+            stuck = asyncio.create_task(classify(client, photo()))
+            await asyncio.sleep(0.1)
+            assert check(await asyncio.gather(*(timed(client, photo()) for _ in range(30)))) == {503: 30}
+            assert (await stuck).status_code == 200, "its call did end"
+
+    in_jumping_time(main)
+
+
+def test_whoever_leaves_the_queue_is_not_scored(tmp_path: Path) -> None:
+    network = Slow(0.1)
+
+    async def main() -> None:
+        here = world(tmp_path, network, max_batch=1)
+        async with here.client() as client:
+            first = asyncio.create_task(classify(client, photo()))
+            await asyncio.sleep(0.01)
+            gone = asyncio.create_task(classify(client, photo()))
+            await asyncio.sleep(0.01)
+            gone.cancel()
+            await first
+            await asyncio.sleep(1)
+            assert network.photos == 1
+
+    in_jumping_time(main)
+
+
+async def send_slowly(here: World, chunks: int, size: int, pause: float, path: str = "/classify") -> httpx.Response:
+    async def body() -> object:
+        yield b'--b\r\ncontent-disposition: form-data; name="image"; filename="p"\r\n\r\n'
+        for _ in range(chunks):
+            yield b"x" * size
+            await asyncio.sleep(pause)
+
+    async with here.client() as client:
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        return await client.post(path, content=body(), headers=headers)  # type: ignore[arg-type]
+
+
+def test_bodies_together_hold_no_more_memory_than_allowed(tmp_path: Path) -> None:
+    async def main() -> None:
+        here = world(tmp_path, max_held_bytes=1_000_000, max_upload_bytes=400_000)
+        slow = [asyncio.create_task(send_slowly(here, 40, 10_000, 0.1)) for _ in range(5)]  # 2 MB in all
+        await asyncio.sleep(3.9)
+        async with here.client() as client:
+            large = await classify(client, b"x" * 390_000)
+            assert (large.status_code, large.json()["error"]["code"]) == (503, "overloaded")
+        codes = Counter(answer.status_code for answer in await asyncio.gather(*slow))
+        assert codes[503] >= 1
+        assert set(codes) <= {503, 422}, "422: what did fit was no form"
+        async with here.client() as client:
+            assert (await classify(client, photo())).status_code == 200, "all of it was given back"
+
+    in_jumping_time(main)
+
+
+@pytest.mark.parametrize(("pause", "limit"), [(1.0, http_guard.BODY_SECONDS), (60.0, http_guard.SILENCE_SECONDS)])
+def test_a_body_that_dribbles_in_is_408(tmp_path: Path, pause: float, limit: float) -> None:
+    async def main() -> None:
+        answer = await send_slowly(world(tmp_path), 1000, 1, pause)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (408, "too_slow_upload")
+        loop = asyncio.get_running_loop()
+        assert loop.time() - 1000 < limit + 2
+
+    in_jumping_time(main)
+
+
+@pytest.mark.parametrize("path", ["/classify", "/classify_batch", "/captures", "/feedback", "/labels", "/nowhere"])
+def test_a_body_of_unannounced_size_is_cut_off(tmp_path: Path, path: str) -> None:
+    async def main() -> None:
+        here = world(tmp_path, at_once, max_upload_bytes=100_000, max_batch_bytes=100_000)
+        answer = await send_slowly(here, 30, 10_000, 0.0, path)
+        if path in ("/labels", "/nowhere"):  # never reads it
+            assert answer.status_code in (404, 405)
+        else:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_bytes")
+
+    in_jumping_time(main)
