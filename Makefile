@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BENTOML_HOME ?= $(CURDIR)/var/bentoml
 export BENTOML_DO_NOT_TRACK ?= True
+CONFIG ?= training/standard.yaml
+CLASSES ?= training/classes.yaml
 
 .PHONY: serve test train mlflow bento lint format lock clean
-.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance
+.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate
 
 serve: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
@@ -19,7 +21,7 @@ test: $(VENV)/.ready
 	@$(BIN)/python -m pytest
 
 train: $(VENV)/.ready
-	@$(BIN)/python -m training all --config training/quick.yaml
+	@$(BIN)/python -m training all --config $(CONFIG) --classes $(CLASSES)
 
 mlflow: $(VENV)/.ready
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/var/mlflow.db --host 127.0.0.1 --port 5000
@@ -28,9 +30,9 @@ bento: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
 	@$(BIN)/bentoml build
 
-bench: bench-drift bench-resampling bench-preparation bench-balance
+bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate
 
-bench-drift bench-resampling bench-preparation bench-balance: $(VENV)/.ready
+bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate: $(VENV)/.ready
 	@$(BIN)/python -m $(subst -,.,$@)
 
 lint: $(VENV)/.ready

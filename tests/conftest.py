@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from settings import Settings, configure_environment
+from settings import ROOT, Settings, configure_environment
+
+if TYPE_CHECKING:
+    from runners.store import Served
 
 configure_environment(Settings())
 
@@ -28,9 +34,21 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def starter_pair(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The shipped pair, imported into a store of its own."""
+    from runners.store import Served
+
+    var = tmp_path_factory.mktemp("starters")
+    own = {**os.environ, "CIFAR_VAR": str(var), "BENTOML_HOME": str(var / "bentoml")}
+    subprocess.run([sys.executable, "-m", "runners", "starters"], cwd=ROOT, env=own, check=True, capture_output=True)
+    store = var / "bentoml" / "models"
+    cnn, forest = (next((store / name).glob("*/*.json")).parent for name in ("cifar_cnn", "ood_forest"))
+    return Served("cnn", "forest", cnn, forest)
+
+
+@pytest.fixture(scope="session")
 def prepared(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of the shipped classes, made once: the folder that `CIFAR_VAR/dataset` would be."""
-    from settings import ROOT
     from training.prepare import prepare
 
     folder = tmp_path_factory.mktemp("prepared") / "dataset"

@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             elif step == "ood":
                 result |= steps.ood(settings, config)
             elif step == "evaluate":
-                result |= steps.evaluate_run(settings, config)
+                result |= steps.evaluate_run(settings, config, progress)
             else:
                 command = shlex.join(["python", "-m", "training", "all", "--config", _relative(arguments.config)])
                 result |= steps.register_run(settings, config, command, arguments.export)

@@ -47,3 +47,14 @@ def augmented(
     out = shift(pixels, most, rng).copy() if most == 0 else shift(pixels, most, rng)
     out[flips] = out[flips, :, ::-1]
     return out
+
+
+def cutout(pixels: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A random square of ``side`` pixels in each image of (n, h, w, c) becomes mid-grey (DeVries and Taylor 2017)."""
+    if side == 0:
+        return pixels
+    n, h, w, _ = pixels.shape
+    top, left = rng.integers(0, h - side + 1, (n, 1)), rng.integers(0, w - side + 1, (n, 1))
+    rows, columns = np.arange(h)[None], np.arange(w)[None]
+    inside = ((rows >= top) & (rows < top + side))[:, :, None] & ((columns >= left) & (columns < left + side))[:, None]
+    return np.where(inside[..., None], np.uint8(120), pixels)

@@ -163,7 +163,7 @@ def _folders(draft: _Draft, key: yaml.Node, value: yaml.Node) -> None:
             raise draft.error(name_node, f"the class {name} is empty; name the folder with its photos")
         folder = draft.data_root / draft.text(place)
         if not folder.is_dir():
-            raise draft.error(place, f"{folder} is no folder")
+            raise draft.error(place, f"{folder} is no folder; put photos of {name} there or take the line out")
         if next(folder_files(folder), None) is None:
             raise draft.error(place, f"{folder} has no photos in it")
         for other, taken in draft.folders.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.balance import Balance
+from training.precision import Precision
 
 
 class ConfigError(Exception):
@@ -24,12 +26,16 @@ class TrainConfig(BaseModel):
     widths: tuple[int, int, int] = Field(description="channels of the three blocks")
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
-    learning_rate: float = Field(gt=0, description="peak rate per batch of 256; scaled linearly with the batch size")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0, description="L2 on the kernels, decoupled from nothing (Nesterov SGD)")
-    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises")
+    optimizer: Literal["muon", "sgd"] = "muon"
+    learning_rate: float = Field(gt=0, description="muon: of the first step; sgd: peak, per batch of 256")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    weight_decay: float = Field(5e-4, ge=0, description="sgd only: L2 on the kernels")
+    warmup: float = Field(0.2, ge=0, lt=1, description="sgd only: share of the steps in which the rate rises")
+    precision: Precision = "auto"
+    mirror: bool = Field(True, description="what is served averages over each photo and its mirror image")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     translate: int = Field(2, ge=0, le=8, description="random shift, pixels, reflected at the border")
+    cutout: int = Field(0, ge=0, le=32, description="side of a random square that is blanked, pixels")
     flip: bool = Field(True, description="alternating mirror: each image on every other epoch")
     balance: Balance = Field("plain", description="how small classes are made to count, see training.balance")
     least_images: int = Field(8192, ge=1, description="images of an epoch at least; a smaller dataset is repeated")

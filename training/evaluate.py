@@ -2,74 +2,135 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from runners.gate import softmax
+from runners.artifacts import KERAS_FILE
+from runners.gate import Floats, softmax
 from runners.pipeline import Pipeline, Scores
 from training.calibrate import brier, ece, nll, reliability
 from training.export import outputs
-from training.sources import Labelled
+from training.report_examples import Example, HardPair, hardest_pairs, surest_right, surest_wrong
+from training.robustness import Robustness, robustness
+from training.sources import Labelled, Progress
+from training.speed import Speed, speed
+
+CHUNK = 1_000
+"""Photos between two signs of progress."""
+GATE = "isolation_forest"
+"""The gate's name among the scores on unknown photos."""
 
 
 class PerClass(BaseModel):
-    """One class of the test set; every share 0..1."""
+    """One class of the test set; every share 0..1, the interval is that of the recall."""
 
     model_config = ConfigDict(frozen=True)
 
     precision: float
     recall: float
+    recall_interval: tuple[float, float]
     f1: float
     support: int
 
 
 class PerSource(BaseModel):
-    """The test photos of one source. ``accuracy_within``: with the answer restricted to the classes that it has."""
+    """The test photos of one source. ``accuracy_within``: with the answer restricted to the ``classes`` that it has."""
 
     model_config = ConfigDict(frozen=True)
 
     images: int
+    classes: int
     accuracy: float
     accuracy_interval: tuple[float, float]
     accuracy_within: float
+    accuracy_within_interval: tuple[float, float]
     refused: float
 
 
+class Calibration(BaseModel):
+    """How far probabilities are from what they claim.
+
+    ``ece``: over 15 bins of equal mass. ``nll`` in nats. ``reliability``: mean probability, share right and photos of
+    each bin.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ece: float
+    brier: float
+    nll: float
+    reliability: list[tuple[float, float, int]]
+
+
+class Size(BaseModel):
+    """What the network costs: weights, and GFLOP for one photo, with its mirror image where ``mirrored``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parameters: int
+    gflop: float
+    mirrored: bool
+
+
 class Evaluation(BaseModel):
-    """The numbers of the report. Shares 0..1, ``accuracy_interval`` is Wilson's at 95 %, NLL in nats."""
+    """All that the report shows but the pictures. Shares 0..1, intervals are Wilson's at 95 %.
+
+    ``calibrated`` is what is served, ``uncalibrated`` the same without the temperature. ``confusion``: counts, rows are
+    the truth. ``unknown``: set of unknown photos -> score -> AUROC and others, of the step `ood`. ``history``: the
+    epochs of the fit.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     images: int
     accuracy: float
     accuracy_interval: tuple[float, float]
-    ece_before: float
-    ece: float
-    nll_before: float
-    nll: float
-    brier: float
     temperature: float
+    uncalibrated: Calibration
+    calibrated: Calibration
+    refuse_share: float
     refused: float
     accuracy_accepted: float
     classes: dict[str, PerClass]
     sources: dict[str, PerSource]
     confusion: list[list[int]]
-    reliability: list[tuple[float, float, int]]
-    parameters: int
-    gflop: float
+    hardest_pairs: list[HardPair]
+    surest_right: list[Example]
+    surest_wrong: list[Example]
+    robustness: Robustness
+    speed: Speed
+    size: Size
+    unknown: dict[str, dict[str, dict[str, float]]]
+    history: list[dict[str, float]]
 
     def headline(self) -> dict[str, float]:
         """The numbers that MLflow and the record keep."""
-        names = ("accuracy", "ece_before", "ece", "nll", "brier", "temperature", "refused", "accuracy_accepted")
-        numbers = {f"test_{n}" if n != "temperature" else n: float(getattr(self, n)) for n in names}
+        numbers = {
+            "test_accuracy": self.accuracy,
+            "test_ece_before": self.uncalibrated.ece,
+            "test_ece": self.calibrated.ece,
+            "test_nll_before": self.uncalibrated.nll,
+            "test_nll": self.calibrated.nll,
+            "test_brier_before": self.uncalibrated.brier,
+            "test_brier": self.calibrated.brier,
+            "temperature": self.temperature,
+            "test_refused": self.refused,
+            "test_accuracy_accepted": self.accuracy_accepted,
+            "test_accuracy_corrupted": self.robustness.mean_accuracy,
+        }
         for source, result in self.sources.items():
             numbers[f"test_accuracy_{source}"] = result.accuracy
             numbers[f"test_accuracy_within_{source}"] = result.accuracy_within
             numbers[f"test_refused_{source}"] = result.refused
-        numbers |= {"parameters": float(self.parameters), "gflop": self.gflop}
+        for name, scores in self.unknown.items():
+            if GATE in scores:
+                plain = re.sub(r"[^\w. -]", "_", name)  # what MLflow takes in a name
+                numbers[f"auroc/{plain}"] = scores[GATE]["auroc"]
+        numbers |= {"parameters": float(self.size.parameters), "gflop": self.size.gflop}
         return {name: round(value, 6) for name, value in numbers.items()}
 
 
@@ -78,34 +139,67 @@ def evaluate(
     test: Labelled,
     sources: NDArray[np.str_],
     refuse_share: float,
-    parameters: int,
-    gflop: float,
+    size: Size,
+    unknown: dict[str, dict[str, dict[str, float]]],
+    history: list[dict[str, float]],
+    progress: Progress,
 ) -> Evaluation:
     """Score the test set with the pair exactly as it is served; ``sources`` (n,) are those of its photos."""
     pixels, labels = test
+    names = pipeline.labels
+    scores = _scores(pipeline, pixels, progress)
     logits, _ = outputs(pipeline.network, pixels)
-    plain = softmax(logits, 1.0)
-    scores = pipeline.score(pixels, batch=250)
     guess, accepted = scores.best, scores.ood_p_value > refuse_share
     right = guess == labels
     return Evaluation(
         images=len(labels),
         accuracy=float(right.mean()),
         accuracy_interval=wilson(int(right.sum()), len(labels)),
-        ece_before=ece(plain, labels),
-        ece=ece(scores.probabilities, labels),
-        nll_before=nll(plain, labels),
-        nll=nll(scores.probabilities, labels),
-        brier=brier(scores.probabilities, labels),
         temperature=pipeline.temperature,
+        uncalibrated=calibration(softmax(logits, 1.0), labels),
+        calibrated=calibration(scores.probabilities, labels),
+        refuse_share=refuse_share,
         refused=float(1 - accepted.mean()),
         accuracy_accepted=float(right[accepted].mean()) if accepted.any() else 0.0,
-        classes=per_class(guess, labels, pipeline.labels),
+        classes=per_class(guess, labels, names),
         sources={s: _per_source(scores, labels, accepted, sources == s) for s in sorted(set(sources.tolist()))},
-        confusion=confusion(guess, labels, len(pipeline.labels)).tolist(),
-        reliability=reliability(scores.probabilities, labels),
-        parameters=parameters,
-        gflop=gflop,
+        confusion=confusion(guess, labels, len(names)).tolist(),
+        hardest_pairs=hardest_pairs(scores, labels, accepted, names),
+        surest_right=surest_right(scores, labels, accepted, names),
+        surest_wrong=surest_wrong(scores, labels, accepted, names),
+        robustness=robustness(pipeline, test, refuse_share, progress),
+        speed=speed(pipeline, pixels),
+        size=size,
+        unknown=unknown,
+        history=history,
+    )
+
+
+def network_size(folder: Path) -> Size:
+    """The size of the network in ``folder``, a run's `cnn` or a `cifar_cnn` model."""
+    import keras
+
+    from training.network import is_mirrored, macs
+
+    model = keras.saving.load_model(folder / KERAS_FILE, compile=False)
+    return Size(parameters=model.count_params(), gflop=2 * macs(model) / 1e9, mirrored=is_mirrored(model))
+
+
+def _scores(pipeline: Pipeline, pixels: NDArray[np.uint8], progress: Progress) -> Scores:
+    parts = []
+    for start in range(0, len(pixels), CHUNK):
+        parts.append(pipeline.score(pixels[start : start + CHUNK], batch=250))
+        progress("test set", start + len(parts[-1]), len(pixels))
+    return Scores.concatenate(parts)
+
+
+def calibration(probabilities: Floats, labels: NDArray[np.int64]) -> Calibration:
+    """``probabilities`` (n, classes) against ``labels`` (n,)."""
+    return Calibration(
+        ece=ece(probabilities, labels),
+        brier=brier(probabilities, labels),
+        nll=nll(probabilities, labels),
+        reliability=reliability(probabilities, labels),
     )
 
 
@@ -115,11 +209,14 @@ def _per_source(
     probabilities, truth = scores.probabilities[rows], labels[rows]
     right = int((probabilities.argmax(axis=1) == truth).sum())
     its = np.unique(truth)
+    right_within = int((its[probabilities[:, its].argmax(axis=1)] == truth).sum())
     return PerSource(
         images=len(truth),
+        classes=len(its),
         accuracy=right / len(truth),
         accuracy_interval=wilson(right, len(truth)),
-        accuracy_within=float((its[probabilities[:, its].argmax(axis=1)] == truth).mean()),
+        accuracy_within=right_within / len(truth),
+        accuracy_within_interval=wilson(right_within, len(truth)),
         refused=float(1 - accepted[rows].mean()),
     )
 
@@ -150,30 +247,20 @@ def per_class(guess: NDArray[np.intp], labels: NDArray[np.int64], names: tuple[s
         hit, answered, there = int(table[i, i]), int(table[:, i].sum()), int(table[i].sum())
         precision, recall = hit / max(answered, 1), hit / max(there, 1)
         f1 = 2 * precision * recall / max(precision + recall, 1e-12)
-        result[name] = PerClass(precision=precision, recall=recall, f1=f1, support=there)
+        interval = wilson(hit, there) if there else (0.0, 1.0)
+        result[name] = PerClass(precision=precision, recall=recall, recall_interval=interval, f1=f1, support=there)
     return result
 
 
-def generated_unknowns(count: int, seed: int = 0) -> dict[str, NDArray[np.uint8]]:
-    """Pictures of nothing, uint8 (count, 32, 32, 3) each: uniform noise, one flat colour, a linear gradient."""
-    rng = np.random.default_rng(seed)
-    start, end = rng.uniform(0, 255, (2, count, 1, 1, 3))
-    ramp = np.linspace(0, 1, 32)[None, None, :, None]
-    return {
-        "noise": rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
-        "flat": np.broadcast_to(start, (count, 32, 32, 3)).astype(np.uint8),
-        "gradient": np.broadcast_to(start + (end - start) * ramp, (count, 32, 32, 3)).astype(np.uint8),
-    }
-
-
-def summary(evaluation: Evaluation, ood: dict[str, Any]) -> str:
+def summary(evaluation: Evaluation) -> str:
     """A few lines for people."""
     low, high = evaluation.accuracy_interval
+    before, after, size = evaluation.uncalibrated, evaluation.calibrated, evaluation.size
     lines = [
         f"test accuracy {evaluation.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})",
-        f"ECE {evaluation.ece:.2%} ({evaluation.ece_before:.2%} before temperature {evaluation.temperature:.3f})",
+        f"ECE {after.ece:.2%} ({before.ece:.2%} before temperature {evaluation.temperature:.3f})",
         f"refused {evaluation.refused:.2%} of test photos; {evaluation.accuracy_accepted:.2%} of the others right",
-        f"{evaluation.parameters:,} parameters, {evaluation.gflop:.3f} GFLOP per image",
+        f"{size.parameters:,} parameters, {size.gflop:.3f} GFLOP per image",
     ]
     for name, source in evaluation.sources.items():
         low, high = source.accuracy_interval
@@ -181,6 +268,12 @@ def summary(evaluation: Evaluation, ood: dict[str, Any]) -> str:
             f"{name}: {source.accuracy:.2%} of {source.images:,} ({low:.2%} to {high:.2%}; among its own classes "
             f"{source.accuracy_within:.2%}), {source.refused:.2%} refused"
         )
-    for name, table in ood.items():
-        lines.append(f"unknown: {name}: AUROC of the gate {table['isolation_forest']['auroc']:.1%}")
+    lines.append(f"corrupted photos: {evaluation.robustness.mean_accuracy:.2%}, mean of six kinds at five severities")
+    lines += [
+        f"{rate.batch} at once: {rate.milliseconds:.2f} ms, {rate.images_per_second:,.0f} images/s"
+        for rate in evaluation.speed.rates
+    ]
+    for name, scores in evaluation.unknown.items():
+        if GATE in scores:
+            lines.append(f"unknown: {name}: AUROC of the gate {scores[GATE]['auroc']:.1%}")
     return "\n".join(lines)

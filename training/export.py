@@ -19,9 +19,10 @@ from runners.artifacts import (
     sha256,
     write_card,
 )
-from runners.gate import FEATURES, Floats, Gate, save_gate
+from runners.gate import Floats, Gate, save_gate
 from runners.network import Network, import_openvino, openvino_network
 from training.calibrate import temperature
+from training.network import served_form
 from training.sources import Labelled
 
 if TYPE_CHECKING:
@@ -35,13 +36,17 @@ def outputs(network: Network, pixels: NDArray[np.uint8], batch: int = 250) -> tu
 
 
 def export_network(
-    model: keras.Model, folder: Path, labels: tuple[str, ...], validation: Labelled, record: dict[str, Any]
+    model: keras.Model,
+    folder: Path,
+    labels: tuple[str, ...],
+    validation: Labelled,
+    record: dict[str, Any],
+    *,
+    mirror: bool,
 ) -> NetworkCard:
     """Write ``model`` for Keras and OpenVINO, with its card; the temperature is scaled on ``validation``, as served."""
-    import keras
-
     import_openvino()  # before Keras imports it
-    inference = keras.Model(model.inputs, model.outputs)  # without optimizer state
+    inference = served_form(model, mirror=mirror)
     inference.save(folder / KERAS_FILE)
     inference.export(str(folder / OPENVINO_FILE), format="openvino", verbose=False)
     logits, embedding = outputs(openvino_network(folder / OPENVINO_FILE), validation[0])
@@ -61,7 +66,10 @@ def export_gate(gate: Gate, folder: Path, network: NetworkCard, record: dict[str
     """Write ``gate`` and the card that ties it to ``network``."""
     save_gate(folder, gate)
     card = GateCard(
-        network_digest=network.digest, features=FEATURES, digests={GATE_FILE: sha256(folder / GATE_FILE)}, record=record
+        network_digest=network.digest,
+        features=gate.names,
+        digests={GATE_FILE: sha256(folder / GATE_FILE)},
+        record=record,
     )
     write_card(folder, GATE_CARD, card)
     return card

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.augment import augmented, mirrored, vary
+from training.augment import augmented, cutout, mirrored, vary
 from training.balance import epoch_rows, is_small, sample_weights
 from training.config import TrainConfig
 from training.network import build, whitening_kernel
+from training.precision import resolved
 from training.sources import Labelled, Progress
 
 if TYPE_CHECKING:
     import keras
 
 WHITENING_IMAGES = 5_000
+HEAD_RATE, BIAS_RATE, DECAY = 0.67 / 256**2, 0.053, 2e-6
+"""Rates of the head and of the biases, and the decay of both, per photo of a batch: those of airbench94_muon, whose
+head is divided by its 256 inputs and whose loss is a sum."""
 
 
 def fit(
@@ -43,7 +47,12 @@ def fit(
     done, model = _last_checkpoint(folder)
     if model is None:
         model = start or build(
-            config.widths, classes, whitening_kernel(train[0][:WHITENING_IMAGES]), config.weight_decay, config.seed
+            config.widths,
+            classes,
+            whitening_kernel(train[0][:WHITENING_IMAGES]),
+            config.seed,
+            weight_decay=l2(config),
+            precision=resolved(config.precision),
         )
         _compile(model, config, steps=config.epochs * _epoch_images(config, train[1]) // config.batch_size)
     batches = _batches(config, train, classes, done)
@@ -67,6 +76,11 @@ def history(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+def l2(config: TrainConfig) -> float:
+    """The L2 penalty of the kernels; Muon has none, it keeps their norm."""
+    return config.weight_decay if config.optimizer == "sgd" else 0.0
+
+
 def _epoch_images(config: TrainConfig, labels: NDArray[np.int64]) -> int:
     """Images of an epoch in whole batches."""
     rows = epoch_rows(labels, config.balance, config.balance_floor, config.least_images, np.random.default_rng(0))
@@ -76,16 +90,36 @@ def _epoch_images(config: TrainConfig, labels: NDArray[np.int64]) -> int:
 def _compile(model: keras.Model, config: TrainConfig, steps: int) -> None:
     import keras
 
+    model.compile(
+        optimizer=_muon(config, steps) if config.optimizer == "muon" else _sgd(config, steps),
+        loss=[keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing), None],
+        metrics=[["accuracy"], None],
+    )
+
+
+def _muon(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
+    import keras
+
+    from training.optimizer import ConvolutionMuon
+
+    return ConvolutionMuon(
+        keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, 0.0),
+        peak=config.learning_rate,
+        head_rate=HEAD_RATE * config.batch_size,
+        bias_rate=BIAS_RATE * config.batch_size,
+        decay=DECAY * config.batch_size,
+    )
+
+
+def _sgd(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
+    import keras
+
     peak = config.learning_rate * config.batch_size / 256
     warm = max(int(steps * config.warmup), 1)
     rate = keras.optimizers.schedules.CosineDecay(
         peak / 100, max(steps - warm, 1), warmup_target=peak, warmup_steps=warm
     )
-    model.compile(
-        optimizer=keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=True),
-        loss=[keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing), None],
-        metrics=[["accuracy"], None],
-    )
+    return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=True)
 
 
 def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int) -> keras.utils.PyDataset:
@@ -117,7 +151,7 @@ def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int
             rows = self.order[index * config.batch_size : (index + 1) * config.batch_size]
             rng = np.random.default_rng((config.seed, 2, self.epoch, index))
             flips = self.flips[rows] if config.flip else np.zeros(len(rows), bool)
-            images = augmented(pixels[rows], flips, config.translate, rng)
+            images = cutout(augmented(pixels[rows], flips, config.translate, rng), config.cutout, rng)
             if strong[rows].any():
                 images[strong[rows]] = vary(images[strong[rows]], rng)
             return images, one_hot[labels[rows]], weights[rows]
@@ -172,6 +206,9 @@ def _write(path: Path, text: str) -> None:
 
 def _last_checkpoint(folder: Path) -> tuple[int, keras.Model | None]:
     import keras
+
+    import training.layers
+    import training.optimizer  # noqa: F401  both register what a checkpoint names
 
     checkpoints = sorted(folder.glob("epoch-*.keras"))
     if not checkpoints:

@@ -1,62 +1,110 @@
-"""Fit the isolation forest of the gate on held-out photos, and say how well it tells the unknown apart."""
+"""Fit the isolation forest of the gate on held-out photos, and set what share of good photos it refuses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.gate import FEATURES, Floats, Forest, Gate, unknown_scores
+from runners.gate import EXCESS, Doubles, Forest, Gate
+from runners.ood_scores import Floats, Known, raw_scores
+from training.ood_known import GateError, Outputs
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
-Outputs = tuple[Floats, Floats]
-"""Logits (n, classes) and embedding (n, d) of the same photos."""
-CEILING = 0.999
-"""Quantile of a unit's activation on held-out photos above which it counts as never seen."""
 SUBSAMPLE = 256
 """Photos per tree, the value of Liu, Ting and Zhou 2008, section 5."""
+MIRRORED = 4
+"""Copies of each held-out photo that the forest is fitted on, each feature's sign drawn at random."""
+LEAST_OF_GROUP = 20
+"""Calibration photos that a group needs, so that 5 % of them can be refused."""
+TIER = 4
+"""Classes of which one has less than this many times the calibration photos of the other share a group."""
+PRIOR = 10.0
+"""Photos that a class's scale is shrunk by, towards that of all classes."""
+_QUANTILES = np.array([*np.linspace(0.0, 0.98, 50), 0.99, 0.995, 0.998])
+_FAR = 1000.0
 
 
 def fit_gate(
-    held_out: Outputs, class_means: Floats, calibration: Outputs, temperature: float, trees: int, seed: int
+    held_out: Outputs, known: Known, calibration: Outputs, names: Sequence[str], trees: int, seed: int
 ) -> Gate:
-    """A gate whose features and forest come from ``held_out`` and whose threshold comes from ``calibration``.
+    """A gate on the scores ``names``: its forest comes from ``held_out``, its threshold from ``calibration``.
 
-    Neither may have trained the network. ``class_means`` (classes, d): see `mean_embeddings`.
-
-    Raises:
-        ValueError: an empty part, a single class, or outputs that are not finite.
-    """
-    logits, embedding = held_out
-    if not len(logits) or not len(calibration[0]):
-        raise ValueError("the gate needs held-out photos and calibration photos")
-    if len(class_means) < 2:
-        raise ValueError("the gate needs photos of at least two classes")
-    if not (np.isfinite(logits).all() and np.isfinite(embedding).all() and np.isfinite(class_means).all()):
-        raise ValueError("the gate got NaN or infinite network outputs")
-    ceiling = np.quantile(embedding, CEILING, axis=0).astype(np.float32)
-    scores = unknown_scores(logits, embedding, temperature, class_means, ceiling)
-    low, centre, high = np.percentile(scores, [25, 50, 75], axis=0).astype(np.float32)
-    scale = np.where(high > low, high - low, 1.0).astype(np.float32)
-    forest = fit_forest(np.maximum((scores - centre) / scale, 0.0), trees, seed)
-    gate = Gate(forest, class_means, ceiling, centre, scale, temperature, np.empty(0))
-    return replace(gate, calibration=np.sort(forest.score(gate.features(*calibration))))
-
-
-def mean_embeddings(embedding: Floats, labels: NDArray[np.int64], classes: int) -> Floats:
-    """Mean embedding of each class, (classes, d), from training photos: (n, d) and their labels (n,).
+    Neither may have trained the network.
 
     Raises:
-        ValueError: a class has no photo.
+        GateError: an empty part, or outputs that are not finite.
     """
-    counts = np.bincount(labels, minlength=classes)
-    if (counts == 0).any():
-        raise ValueError(f"class {int(np.argmin(counts))} has no training photo")
-    return np.stack([embedding[labels == c].mean(axis=0) for c in range(classes)]).astype(np.float32)
+    if not len(held_out[0]) or not len(calibration[0]):
+        raise GateError("the gate needs held-out photos and calibration photos: the dataset is too small")
+    if not all(np.isfinite(part).all() for part in (*held_out, *calibration)):
+        raise GateError("the gate got NaN or infinite network outputs")
+    forest = Forest(*(np.empty(0, np.intp),) * 5, 0.0, 0)  # type: ignore[arg-type]  # fitted below
+    columns = (*names, EXCESS)
+    knots, levels = scales(raw_scores(columns, *held_out, known))
+    classes, nothing = known.directions.shape[0], np.empty(0)
+    ones, groups = np.ones(classes), np.zeros(classes, np.intp)
+    kept = known.only(columns)
+    gate = Gate(forest, kept, tuple(names), EXCESS, knots, levels, nothing, nothing, ones, groups, nothing)
+    features = gate.features(*held_out)
+    gate = replace(gate, forest=fit_forest(mirrored(features, seed), trees, seed))
+    return calibrated(gate, gate.forest.score(features), held_out[0].argmax(axis=1), calibration)
+
+
+def calibrated(gate: Gate, held_out: Doubles, held_guess: NDArray[np.intp], calibration: Outputs) -> Gate:
+    """``gate`` with the scale of each predicted class, from the scores of ``held_out`` photos, and its calibration."""
+    tail, levels = scales(held_out[:, None])
+    classes = len(gate.groups)
+    unusual = np.bincount(held_guess, np.interp(held_out, tail[0], levels), minlength=classes)
+    scale = (unusual + PRIOR) / (np.bincount(held_guess, minlength=classes) + PRIOR)  # the mean of all is 1
+    guess = calibration[0].argmax(axis=1)
+    groups = calibration_groups(np.bincount(guess, minlength=classes))
+    gate = replace(gate, tail=tail[0], tail_levels=levels, class_scale=scale, groups=groups)
+    conformity = gate.conformity(gate.forest.score(gate.features(*calibration)), guess)
+    return replace(gate, calibration=np.sort(groups[guess] + conformity))
+
+
+def scales(raw: Floats | Doubles) -> tuple[Doubles, Doubles]:
+    """Where each column of ``raw`` (n, f) reaches each level -log(1 - quantile): knots (f, k) and levels (k,).
+
+    Each scale is exponentially distributed on photos like these: its mean is 1. The last knot lies far out, on the line
+    through the two before it.
+    """
+    quantiles = _QUANTILES[max(1.0 - 1.0 / len(raw), 0.5) >= _QUANTILES]
+    levels = -np.log1p(-quantiles)
+    knots = np.quantile(raw.astype(np.float64), quantiles, axis=0).T
+    spread = np.maximum(knots[:, -1] - knots[:, 0], 1e-6)
+    step = np.maximum(knots[:, -1] - knots[:, -2], 1e-3 * spread)  # no cliff where the last two are equal
+    far = knots[:, -1] + _FAR * step
+    return np.c_[knots, far], np.append(levels, levels[-1] + _FAR * (levels[-1] - levels[-2]))
+
+
+def mirrored(features: Floats, seed: int) -> Floats:
+    """`MIRRORED` copies of ``features`` (n, f) with random signs, (MIRRORED · n, f).
+
+    The most ordinary photos are at 0. Were that the edge of the data, they would be isolated early, as edges are; so it
+    is made the middle, and the score rises with the distance from it.
+    """
+    copies = np.tile(features, (MIRRORED, 1))
+    return copies * np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), copies.shape)
+
+
+def calibration_groups(counts: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The calibration group of each class, (classes,), from its number of calibration photos: classes of about the same
+    size share one, and a group of fewer than `LEAST_OF_GROUP` photos joins the next larger one."""
+    tiers = np.floor(np.log(np.maximum(counts, 1)) / np.log(TIER)).astype(int)
+    groups, group, photos = np.zeros(len(counts), np.intp), 0, 0
+    for tier in np.unique(tiers):
+        if photos >= LEAST_OF_GROUP and counts[tiers >= tier].sum() >= LEAST_OF_GROUP:
+            group, photos = group + 1, 0
+        groups[tiers == tier] = group
+        photos += int(counts[tiers == tier].sum())
+    return groups
 
 
 def fit_forest(features: Floats, trees: int, seed: int) -> Forest:
@@ -69,9 +117,7 @@ def fit_forest(features: Floats, trees: int, seed: int) -> Forest:
 
 def to_arrays(model: IsolationForest) -> Forest:
     """A fitted scikit-learn isolation forest as a `Forest` that gives the same scores (to 1e-6)."""
-    columns: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("feature", "threshold", "left", "right", "path")
-    }
+    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in ("feature", "threshold", "children", "path")}
     roots, deepest, first = [], 0, 0
     for estimator, used in zip(model.estimators_, model.estimators_features_, strict=True):
         tree = estimator.tree_
@@ -82,20 +128,19 @@ def to_arrays(model: IsolationForest) -> Forest:
             depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1
         columns["feature"].append(np.where(leaf, 0, used[np.maximum(tree.feature, 0)]))
         columns["threshold"].append(np.where(leaf, 0.0, tree.threshold))
-        columns["left"].append(first + np.where(leaf, nodes, tree.children_left))
-        columns["right"].append(first + np.where(leaf, nodes, tree.children_right))
+        sides = [np.where(leaf, nodes, side) for side in (tree.children_right, tree.children_left)]
+        columns["children"].append(first + np.stack(sides, axis=1).ravel())
         columns["path"].append(depth + average_path_length(tree.n_node_samples))
         roots.append(first)
         first += tree.node_count
         deepest = max(deepest, int(depth.max()))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Forest(
-        feature=joined["feature"].astype(np.int32),
+        feature=joined["feature"].astype(np.intp),
         threshold=joined["threshold"].astype(np.float64),
-        left=joined["left"].astype(np.int32),
-        right=joined["right"].astype(np.int32),
+        children=joined["children"].astype(np.intp),
         path_length=joined["path"].astype(np.float64),
-        roots=np.array(roots, np.int32),
+        roots=np.array(roots, np.intp),
         normaliser=float(len(roots) * average_path_length(np.array([model.max_samples_]))[0]),
         depth=deepest,
     )
@@ -106,24 +151,3 @@ def average_path_length(samples: NDArray[np.int64]) -> NDArray[np.float64]:
     n = np.maximum(samples.astype(np.float64), 2.0)
     length = 2.0 * (np.log(np.maximum(n - 1.0, 1.0)) + np.euler_gamma) - 2.0 * (n - 1.0) / n
     return np.where(samples > 2, length, np.where(samples == 2, 1.0, 0.0))
-
-
-def auroc(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> float:
-    """Probability that an unknown photo scores higher than a known one, ties half (Mann and Whitney 1947), 0..1."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([unknown, known]))[: len(unknown)].sum()
-    return float((ranks - len(unknown) * (len(unknown) + 1) / 2) / (len(unknown) * len(known)))
-
-
-def fpr95(known: NDArray[np.floating], unknown: NDArray[np.floating]) -> float:
-    """Share of known photos refused where 95 % of the unknown are, 0..1; lower is better."""
-    return float((known >= np.quantile(unknown, 0.05)).mean())
-
-
-def compare(known: Outputs, unknown: Outputs, gate: Gate) -> dict[str, dict[str, float]]:
-    """AUROC and FPR95 of the gate and of each single score it is made of."""
-    raw = [unknown_scores(*outputs, gate.temperature, gate.class_means, gate.ceiling) for outputs in (known, unknown)]
-    columns = {name: (raw[0][:, i], raw[1][:, i]) for i, name in enumerate(FEATURES)}
-    columns["isolation_forest"] = (gate.score(*known)[0], gate.score(*unknown)[0])
-    return {name: {"auroc": auroc(*pair), "fpr95": fpr95(*pair)} for name, pair in columns.items()}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MEAN, STD = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
 """Per-channel statistics of the CIFAR-10 training pixels scaled to 0..1."""
 PATCH = 2
+WHITEN, HEAD, VIEWS = "whiten", "logits", "views"
 
 
 def whitening_kernel(pixels: NDArray[np.uint8], eps: float = 5e-4) -> NDArray[np.float32]:
@@ -33,55 +34,121 @@ def whitening_kernel(pixels: NDArray[np.uint8], eps: float = 5e-4) -> NDArray[np
 
 
 def build(
-    widths: tuple[int, int, int], classes: int, kernel: NDArray[np.float32], weight_decay: float, seed: int
+    widths: tuple[int, int, int],
+    classes: int,
+    kernel: NDArray[np.float32],
+    seed: int,
+    *,
+    weight_decay: float = 0.0,
+    precision: str = "float32",
 ) -> keras.Model:
-    """An uncompiled Keras model: pixels uint8 (n, 32, 32, 3) -> [logits (n, classes), embedding (n, widths[-1])].
+    """The network as it is trained: pixels uint8 (n, 32, 32, 3) -> [logits (n, classes), embedding (n, widths[-1])].
 
-    Normalisation is part of the model, so nothing but pixels crosses its border.
+    Normalisation is part of the model, so nothing but pixels crosses its border. ``weight_decay``: L2 of the kernels.
+    ``precision``: Keras' dtype policy; variables and logits are float32 under each.
     """
-    import keras
+    from training.layers import FusedBatchNormalization
+
+    model = _connect(widths, classes, kernel.shape[-1], FusedBatchNormalization, weight_decay, precision)
+    model.get_layer(WHITEN).set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if layer.name.startswith("conv"):
+            layer.set_weights([_partly_dirac(layer.kernel.shape, rng)])
+    return model
+
+
+def served_form(trained: keras.Model, *, mirror: bool) -> keras.Model:
+    """The same network in float32 and in Keras' own layers, which load anywhere.
+
+    With ``mirror`` it sees each photo and its mirror image, and the embedding is their mean: a photo and its mirror
+    image get the same answer, for twice the operations (airbench section 3.5 averages the logits, which is the same).
+    """
     from keras import layers
 
-    seeds = iter(range(seed * 1000, seed * 1000 + 1000))
+    model = _connect(*_sizes(trained), layers.BatchNormalization, mirror=mirror)
+    model.set_weights(trained.get_weights())
+    return model
 
-    def conv(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:
-        return layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
-            kernel_regularizer=keras.regularizers.L2(weight_decay),
-        )(x)
 
-    def norm_act(x: keras.KerasTensor) -> keras.KerasTensor:
-        return layers.Activation("gelu")(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
-
-    inputs = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="pixels")
-    x = layers.Rescaling((1 / (255.0 * STD)).tolist(), (-MEAN / STD).tolist(), name="normalise")(inputs)
-    whiten = layers.Conv2D(kernel.shape[-1], PATCH, use_bias=True, trainable=False, name="whiten")
-    x = layers.Activation("gelu")(whiten(x))
-    for width in widths:
-        x = norm_act(layers.MaxPooling2D(2)(conv(x, width)))
-        x = norm_act(conv(x, width))
-    embedding = layers.GlobalMaxPooling2D(name="embedding")(x)
-    logits = layers.Dense(
-        classes,
-        use_bias=False,
-        name="logits",
-        kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
-        kernel_regularizer=keras.regularizers.L2(weight_decay),
-    )(embedding)
-    model = keras.Model(inputs, [logits, embedding])
-    whiten.set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
+def trained_form(served: keras.Model, *, weight_decay: float, precision: str) -> keras.Model:
+    """The inverse of `served_form`: the network of a served model, to be trained on."""
+    widths, classes, _ = _sizes(served)
+    kernel = served.get_layer(WHITEN).get_weights()[0]
+    model = build(widths, classes, kernel, 0, weight_decay=weight_decay, precision=precision)
+    model.set_weights(served.get_weights())
     return model
 
 
 def macs(model: keras.Model) -> int:
-    """Multiply-accumulate operations of the convolutions and dense layers for one image (FLOPs are twice that)."""
+    """Multiply-accumulate operations of the convolutions and dense layers for one photo (FLOPs are twice that)."""
     total = 0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
         if kernel is not None:
-            total += int(np.prod(kernel.shape)) * int(np.prod(layer.output.shape[1:-1] or (1,)))
+            views = 2 if is_mirrored(model) and len(kernel.shape) == 4 else 1
+            total += views * int(np.prod(kernel.shape)) * int(np.prod(layer.output.shape[1:-1] or (1,)))
     return total
+
+
+def is_mirrored(model: keras.Model) -> bool:
+    """Whether ``model`` averages over a photo and its mirror image."""
+    return any(layer.name == VIEWS for layer in model.layers)
+
+
+def _sizes(model: keras.Model) -> tuple[tuple[int, int, int], int, int]:
+    """Widths, classes and whitening filters of ``model``."""
+    first, second, third = (int(model.get_layer(f"conv{block}a").filters) for block in (1, 2, 3))
+    return (first, second, third), int(model.get_layer(HEAD).units), int(model.get_layer(WHITEN).filters)
+
+
+def _connect(
+    widths: tuple[int, int, int],
+    classes: int,
+    whitening: int,
+    norm: type[keras.layers.BatchNormalization],
+    weight_decay: float = 0.0,
+    precision: str = "float32",
+    *,
+    mirror: bool = False,
+) -> keras.Model:
+    import keras
+    from keras import layers, ops
+
+    decay = keras.regularizers.L2(weight_decay) if weight_decay else None
+
+    def block(x: keras.KerasTensor, channels: int, name: str, *, pool: bool) -> keras.KerasTensor:
+        conv = {"padding": "same", "use_bias": False, "kernel_regularizer": decay, "dtype": precision}
+        x = layers.Conv2D(channels, 3, kernel_initializer="zeros", name=f"conv{name}", **conv)(x)
+        x = layers.MaxPooling2D(2, dtype=precision)(x) if pool else x
+        x = norm(momentum=0.6, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
+        return layers.Activation("gelu", dtype=precision)(x)
+
+    inputs = x = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="pixels")
+    if mirror:
+        x = layers.Concatenate(axis=0, name=VIEWS)([x, ops.flip(x, axis=2)])
+    x = layers.Rescaling((1 / (255.0 * STD)).tolist(), (-MEAN / STD).tolist(), dtype=precision, name="normalise")(x)
+    x = layers.Conv2D(whitening, PATCH, trainable=False, dtype=precision, name=WHITEN)(x)
+    x = layers.Activation("gelu", dtype=precision)(x)
+    for number, width in enumerate(widths, 1):
+        for part in "ab":
+            x = block(x, width, f"{number}{part}", pool=part == "a")
+    x = layers.GlobalMaxPooling2D(dtype=precision, name="embedding")(x)
+    if mirror:
+        x = ops.mean(ops.reshape(x, (2, -1, widths[-1])), axis=0)
+    head = {"use_bias": False, "kernel_initializer": "zeros", "kernel_regularizer": decay, "dtype": "float32"}
+    return keras.Model(inputs, [layers.Dense(classes, name=HEAD, **head)(x), x])
+
+
+def _partly_dirac(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Kernels (h, w, in, out) whose first ``in`` outputs pass their input on; the rest is random (airbench, 3.2).
+
+    The random part has PyTorch's default scale, uniform in ±1/sqrt(h w in).
+    """
+    height, width, into, out = shape
+    bound = 1 / np.sqrt(height * width * into)
+    kernel = rng.uniform(-bound, bound, shape).astype(np.float32)
+    same = np.arange(min(into, out))
+    kernel[..., same] = 0
+    kernel[height // 2, width // 2, same, same] = 1
+    return kernel

@@ -14,6 +14,7 @@ import numpy as np
 from runners.artifacts import NETWORK_CARD, REFERENCE_FILE, read_network_card, sha256, write_card
 from runners.pipeline import Pipeline
 from runners.store import CNN, FOREST, RECORD, Served, StarterRecord, StoreError, gate_tag, open_pair
+from training.card import EVALUATION
 from training.runs import Run, whole
 from training.sources import Labelled
 
@@ -79,8 +80,8 @@ def rollback() -> Served:
     raise StoreError("there is no earlier model to go back to")
 
 
-def export(pair: Served, folder: Path, record: dict[str, Any]) -> Path:
-    """Write the pair's archives and `record.json` into ``folder``, in place of what was there."""
+def export(pair: Served, folder: Path, record: dict[str, Any], evaluation: dict[str, Any]) -> Path:
+    """Write the pair's archives, `record.json` and the evaluation into ``folder``, in place of what was there."""
     import bentoml
 
     with whole(folder) as scratch:
@@ -92,6 +93,7 @@ def export(pair: Served, folder: Path, record: dict[str, Any]) -> Path:
         tags = {CNN: pair.cnn_tag, FOREST: pair.forest_tag}
         text = StarterRecord(**record, tags=tags, archives=archives).model_dump_json(indent=2)
         (scratch / RECORD).write_text(text + "\n")
+        (scratch / EVALUATION).write_text(json.dumps(evaluation, indent=2) + "\n")
     return folder / RECORD
 
 

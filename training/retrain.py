@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,11 @@ from monitoring.image_store import DamagedImageError
 from runners.artifacts import KERAS_FILE
 from runners.images import read_photo
 from runners.pipeline import Pipeline
+from training.config import TrainConfig
 from training.dataset import Dataset
+from training.fit import l2
+from training.network import trained_form
+from training.precision import resolved
 from training.sources import Labelled
 
 if TYPE_CHECKING:
@@ -100,17 +103,14 @@ def with_corrections(base: Labelled, extra: Labelled, base_images: int | None, s
     return np.concatenate([pixels, *[extra[0]] * repeats]), np.concatenate([labels, *[extra[1]] * repeats])
 
 
-def start_from(champion: Path, scratch: Path, classes: int) -> keras.Model:
-    """The champion's network, to be fine-tuned: the same weights, its regularisation as it was trained with."""
+def start_from(champion: Path, classes: int, config: TrainConfig) -> keras.Model:
+    """The champion's network, to be fine-tuned: the same weights in the form in which ``config`` trains."""
     import keras
 
-    scratch.mkdir(parents=True, exist_ok=True)
-    copy = scratch / "champion.keras"
-    shutil.copyfile(champion / KERAS_FILE, copy)
-    model = keras.saving.load_model(copy, compile=False)
+    model = keras.saving.load_model(champion / KERAS_FILE, compile=False)
     if model.outputs[0].shape[-1] != classes:
         raise RetrainError(f"the served network has {model.outputs[0].shape[-1]} classes, the dataset {classes}")
-    return model
+    return trained_form(model, weight_decay=l2(config), precision=resolved(config.precision))
 
 
 def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, trained: Labelled, held_out: Labelled) -> Verdict:

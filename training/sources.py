@@ -28,7 +28,7 @@ from training.readers import (
 from training.runs import whole
 from training.samples import Sample
 
-__all__ = ["CIFAR10_LABELS", "Labelled", "Progress", "SourceError", "load_cifar10", "read_images", "samples"]
+__all__ = ["CIFAR10_LABELS", "Labelled", "Progress", "SourceError", "load_cifar10", "samples"]
 
 Split = Literal["train", "test"]
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -161,11 +161,6 @@ def load_cifar10(root: Path, split: Split, progress: Progress | None = None) -> 
             raise SourceError(f"{root}: the CIFAR-10 {split} set has more than {size:,} images")
         pixels[row], labels[row] = sample_pixels(sample), CIFAR10_LABELS.index(sample.original)
     return pixels, labels
-
-
-def read_images(root: Path, name: str) -> NDArray[np.uint8]:
-    """All pictures of the parquet set ``root``/``name``, as the network reads them: uint8 (n, 32, 32, 3)."""
-    return np.stack([read_photo(data).pixels for data, _ in parquet_rows(root / name, None)])
 
 
 def _rows(

@@ -5,32 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from monitoring.bursts import class_folder, classes_line
-from runners.artifacts import KERAS_FILE, ArtifactError, read_network_card
+from runners.artifacts import ArtifactError, read_network_card
+from runners.gate import FEATURES
 from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
-from training import dataset, register
+from training import dataset, ood_lab, ood_page, register
 from training.capture import capture
 from training.config import TrainConfig
-from training.evaluate import Evaluation, evaluate, generated_unknowns, summary
+from training.evaluate import Evaluation, evaluate, network_size, summary
 from training.export import export_gate, export_network, outputs
 from training.fit import fit, history
-from training.gate import compare, fit_gate, mean_embeddings
+from training.gate import fit_gate
+from training.ood_known import KnownPhotos, known_photos
+from training.ood_lab import Lab
 from training.prepare import PAGE
 from training.prepare import prepare as prepare_dataset
 from training.register import load_run, write_json
-from training.report import figures, png, render
-from training.runs import Run, open_run, whole
-from training.sources import Progress, read_images
-
-MEAN_PHOTOS = 500
-"""Training photos of each class that its mean embedding is taken over."""
+from training.report import write_report
+from training.runs import Run, RunError, open_run, whole
+from training.sources import Progress
+from training.unknowns import read_unknowns
 
 
 def run_of(settings: Settings, config: TrainConfig) -> tuple[Run, dataset.Dataset]:
@@ -64,68 +63,73 @@ def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[s
         model = fit(config, data["train"], data["validation"], len(data.labels), run.fit, progress)
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest}
-            export_network(model, folder, data.labels, data["validation"], record)
+            export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
     last = history(run.fit)[-1]
     return {"run": str(run.folder), "epochs": last["epoch"], "validation_accuracy": last["val_accuracy"]}
 
 
 def ood(settings: Settings, config: TrainConfig) -> dict[str, Any]:
-    """Fit the gate on held-out photos and compare its scores on unknown ones."""
-    run, data = run_of(settings, config)
-    card = read_network_card(run.require(run.cnn, "train"))
-    fit_pair_gate(run, data, config)
-    pipeline = load_run(run)
-    known = outputs(pipeline.network, data["test"][0])
-    unknown = generated_unknowns(500, config.seed)
-    for path in sorted((settings.data_root / "ood").glob("*.parquet")):
-        unknown[path.stem] = read_images(settings.data_root, f"ood/{path.name}")
-    result = {
-        name: compare(known, outputs(pipeline.network, pixels), pipeline.gate) for name, pixels in unknown.items()
-    }
-    write_json(run.ood, result)
-    return {"network": card.digest[:12], "scores": result}
-
-
-def first_of_each(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """The first ``most`` rows of each class, ascending."""
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(labels.max(initial=0) + 1))
-    return np.sort(order[np.arange(len(labels)) - starts[labels[order]] < most])
-
-
-def fit_pair_gate(run: Run, data: dataset.Dataset, config: TrainConfig) -> None:
-    """The gate and the monitoring reference of the run's network."""
+    """Compare the scores on unknown photos, fit the gate on the features that the choosing half finds best."""
     from runners.network import load_network
 
-    card, network = read_network_card(run.cnn), load_network(run.cnn)
-    held_out, calibration = (outputs(network, data[split][0]) for split in ("validation", "calibration"))
-    rows = first_of_each(data["train"][1], MEAN_PHOTOS)
-    _, embedding = outputs(network, data["train"][0][rows])
-    means = mean_embeddings(embedding, data["train"][1][rows], len(data.labels))
-    gate = fit_gate(held_out, means, calibration, card.temperature, config.gate_trees, config.seed)
+    run, data = run_of(settings, config)
+    card = read_network_card(run.require(run.cnn, "train"))
+    if not len(data["test"][0]):
+        raise RunError("the dataset has no test photos to compare scores on: it is too small")
+    network = load_network(run.cnn)
+    photos = known_photos(network, data, card.temperature)
+    unknown = ood_lab.measure(network, read_unknowns(settings.data_root, settings.var / "dataset", config.seed))
+    choice = ood_lab.choose(photos, unknown, config.gate_trees, config.seed)
+    fit_pair_gate(run, data, config, choice.names, photos)
+    known, sources, gate = outputs(network, data["test"][0]), data.sources["test"], load_run(run).gate
+    lab = Lab(photos, unknown, known, sources, data.labels, config.gate_trees, config.seed)
+    result = {"network": card.digest, **ood_lab.report(lab, gate, choice, settings.refuse_share)}
+    write_json(run.ood, ood_lab.brief(result))
+    write_json(run.folder / ood_lab.RESULT, result)
+    page = run.folder / ood_page.PAGE
+    page.write_text(ood_page.page(run.folder.name, result))
+    targets = {t["name"]: {key: t[key] for key in ("measured", "wanted", "best", "met")} for t in result["targets"]}
+    return {"network": card.digest[:12], "features": list(choice.names), "targets": targets, "lab": str(page)}
+
+
+def fit_pair_gate(
+    run: Run,
+    data: dataset.Dataset,
+    config: TrainConfig,
+    names: Sequence[str] = FEATURES,
+    photos: KnownPhotos | None = None,
+) -> None:
+    """The gate on the scores ``names``, and the monitoring reference, of the run's network.
+
+    ``photos``: what `known_photos` made of ``data``, where the caller has it.
+    """
+    from runners.network import load_network
+
+    card = read_network_card(run.cnn)
+    photos = photos or known_photos(load_network(run.cnn), data, card.temperature)
+    fitting = photos.fitting
+    gate = fit_gate(fitting.held_out, fitting.known, photos.calibration, names, config.gate_trees, config.seed)
     with whole(run.forest) as folder:
         export_gate(gate, folder, card, {"trees": config.gate_trees, "seed": config.seed, "data_digest": data.digest})
     register.add_reference(run, load_run(run), data["calibration"], Settings().refuse_share)
 
 
-def evaluate_run(settings: Settings, config: TrainConfig) -> dict[str, Any]:
+def evaluate_run(settings: Settings, config: TrainConfig, progress: Progress) -> dict[str, Any]:
     """Read the test set, once, with the pair as it is served; write the report and log the run to MLflow."""
-    import keras
-
-    from training.network import macs
     from training.track import log_run
 
     run, data = run_of(settings, config)
     pipeline = load_run(run)
-    model = keras.saving.load_model(run.cnn / KERAS_FILE, compile=False)
-    size = (model.count_params(), 2 * macs(model) / 1e9)
-    result = evaluate(pipeline, data["test"], data.sources["test"], settings.refuse_share, *size)
     unknown = json.loads(run.require(run.ood, "ood").read_text())
-    plots = {name: png(f) for name, f in figures(result, history(run.fit), pipeline.labels).items()}
-    run.report.write_text(render(f"Evaluation of {run.folder.name}", result, unknown, plots))
-    mlflow_run = log_run(settings, config, run, data.digest, result, unknown)
+    test, sources = data["test"], data.sources["test"]
+    if not len(test[1]):
+        raise RunError("the dataset has no test photos; nothing can be evaluated")
+    size = network_size(run.cnn)
+    result = evaluate(pipeline, test, sources, settings.refuse_share, size, unknown, history(run.fit), progress)
+    write_report(run, result, test[0])
+    mlflow_run = log_run(settings, config, run, data.digest, result)
     write_json(run.evaluation, {**result.model_dump(mode="json"), "mlflow_run": mlflow_run})
-    print(summary(result, unknown), file=sys.stderr)
+    print(summary(result), file=sys.stderr)
     return {"report": str(run.report), "mlflow_run": mlflow_run, **result.headline()}
 
 
@@ -151,7 +155,7 @@ def register_run(settings: Settings, config: TrainConfig, command: str, export: 
             "seed": config.seed,
             "metrics": metrics,
         }
-        result["record"] = str(register.export(pair, export, record))
+        result["record"] = str(register.export(pair, export, record, raw))
     return result
 
 
@@ -177,12 +181,12 @@ def retrain(
     mixed = challenge.with_corrections(data["train"], trained, base_images, config.seed)
     run = open_run(settings.var / "runs", config, dataset.digest_of(mixed) + pair.cnn_tag)
     if not run.cnn.is_dir():
-        start = None if anew else challenge.start_from(pair.cnn_path, run.folder, len(data.labels))
+        start = None if anew else challenge.start_from(pair.cnn_path, len(data.labels), config)
         model = fit(config, mixed, data["validation"], len(data.labels), run.fit, progress, start)
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest, "champion": pair.cnn_tag}
-            export_network(model, folder, data.labels, data["validation"], record)
-    fit_pair_gate(run, data, config)
+            export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
+    fit_pair_gate(run, data, config, champion.gate.names)
     verdict = challenge.judge(champion, load_run(run), data, trained, held_out)
     write_json(run.folder / "verdict.json", verdict.model_dump(mode="json"))
     result: dict[str, Any] = {"champion": pair.cnn_tag, **verdict.model_dump(mode="json")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monitoring.tracking import TRAINING, client, experiment_id
 from runners.store import CNN, Served
@@ -11,8 +11,10 @@ from settings import Settings
 from training.config import TrainConfig
 from training.dataset import read_manifest
 from training.evaluate import Evaluation
-from training.fit import history
-from training.report import figures, png
+from training.ood_lab import RESULT
+from training.ood_page import PAGE
+from training.report import plots_folder
+from training.robustness import SEVERITIES
 from training.runs import Run
 
 if TYPE_CHECKING:
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 
 
-def log_run(
-    settings: Settings, config: TrainConfig, run: Run, data_digest: str, evaluation: Evaluation, ood: dict[str, Any]
-) -> str:
-    """Log configuration, curves, results, report and model files of a run; its MLflow id comes back."""
+def log_run(settings: Settings, config: TrainConfig, run: Run, data_digest: str, evaluation: Evaluation) -> str:
+    """Log configuration, curves, results, report, plots and model files of a run; its MLflow id comes back."""
     from mlflow.entities import Metric, Param
 
     mlflow = client(settings)
@@ -32,17 +32,22 @@ def log_run(
     params = {**config.model_dump(mode="json"), "data_digest": data_digest}
     mlflow.log_inputs(run_id, [_dataset_input(settings, data_digest)])
     mlflow.log_batch(run_id, params=[Param(name, str(value)) for name, value in params.items()])
-    epochs = history(run.fit)
+    epochs = evaluation.history
     curves = [Metric(n, v, 0, int(line["epoch"])) for line in epochs for n, v in line.items() if n != "epoch"]
+    curves += [
+        Metric(f"robustness/{name}", cell.accuracy, 0, severity)
+        for name, cells in evaluation.robustness.corruptions.items()
+        for severity, cell in zip(SEVERITIES, cells, strict=True)
+    ]
     final = evaluation.headline() | {
-        f"auroc/{unknown}": scores["isolation_forest"]["auroc"] for unknown, scores in ood.items()
+        f"speed/ms_batch_{rate.batch}": rate.milliseconds for rate in evaluation.speed.rates
     }
     mlflow.log_batch(run_id, metrics=curves + [Metric(name, value, 0, len(epochs)) for name, value in final.items()])
     mlflow.log_dict(run_id, evaluation.model_dump(mode="json"), "evaluation.json")
-    mlflow.log_dict(run_id, ood, "ood.json")
-    mlflow.log_artifact(run_id, str(run.report))
-    for name, figure in figures(evaluation, epochs, tuple(evaluation.classes)).items():
-        mlflow.log_artifact(run_id, str(_write(run, name, png(figure))), "plots")
+    for path in (run.report, run.ood, run.folder / RESULT, run.folder / PAGE):
+        if path.is_file():
+            mlflow.log_artifact(run_id, str(path))
+    mlflow.log_artifacts(run_id, str(plots_folder(run)), "plots")
     mlflow.log_artifacts(run_id, str(run.cnn), "cnn")
     mlflow.log_artifacts(run_id, str(run.forest), "forest")
     mlflow.set_terminated(run_id)
@@ -75,9 +80,3 @@ def set_champion(settings: Settings, pair: Served, run_id: str | None) -> str:
     version = mlflow.create_model_version(CNN, source, run_id=run_id, tags=tags).version
     mlflow.set_registered_model_alias(CNN, CHAMPION, version)
     return str(version)
-
-
-def _write(run: Run, name: str, data: bytes) -> Any:
-    path = run.folder / name
-    path.write_bytes(data)
-    return path

@@ -28,7 +28,7 @@ def test_six_folders_of_photos_are_all_it_takes(loop: ModuleType, tmp_path: Path
     (tmp_path / "classes.yaml").write_text("folders:\n" + "".join(f"  {n}: captured/{n}\n" for n in SIX))
     (tmp_path / "small.yaml").write_text(
         "name: six\nwidths: [16, 32, 32]\nepochs: 8\nbatch_size: 128\nleast_images: 4096\n"
-        "learning_rate: 0.1\nbalance: oversample\nbalance_floor: 1.0\n"
+        "learning_rate: 0.2\nbalance: oversample\nbalance_floor: 1.0\n"
     )
     options = ("--classes", str(tmp_path / "classes.yaml"), "--config", str(tmp_path / "small.yaml"), "--json")
     done = loop.command(tmp_path, "training", "all", *options)

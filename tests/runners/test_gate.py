@@ -1,57 +1,77 @@
-"""The gate: the same scores as scikit-learn, valid p-values, pairs that stay together."""
+"""The gate's file and its behaviour at serving time: round trip, bad files, NaN, and the shipped pair on real input."""
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
+from runners.artifacts import GATE_FILE, ArtifactError
 from runners.gate import Gate, load_gate, save_gate
-from training.gate import auroc, fit_gate, fpr95, mean_embeddings, to_arrays
+from runners.images import read_photo
+from runners.ood_scores import FORMULAS, energy, raw_scores, softmax
+from runners.store import CNN, FOREST, STARTERS, Served, open_pair
+from training.gate import fit_gate
+from training.ood_known import fit_known
 
 
-def outputs(count: int, seed: int, sharpness: float = 8.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def outputs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, count)
     centres = np.random.default_rng(99).normal(size=(4, 16))
     embedding = (centres[labels] + 0.4 * rng.normal(size=(count, 16))).astype(np.float32)
-    logits = (rng.normal(size=(count, 4)) + sharpness * np.eye(4)[labels]).astype(np.float32)
-    return logits, embedding, labels
+    return (2 * embedding @ centres.T).astype(np.float32), embedding, labels
 
 
 @pytest.fixture(scope="module")
 def gate() -> Gate:
-    means = mean_embeddings(*outputs(500, 0)[1:], 4)
-    return fit_gate(outputs(1500, 1)[:2], means, outputs(1500, 2)[:2], 1.0, trees=100, seed=0)
+    logits, embedding, labels = outputs(400, 0)
+    known = fit_known((logits, embedding), labels, embedding, 1.0, 4)
+    return fit_gate(outputs(400, 1)[:2], known, outputs(400, 2)[:2], ("gen", "energy", "knn"), trees=20, seed=0)
 
 
-def test_scores_equal_scikit_learn() -> None:
-    from sklearn.ensemble import IsolationForest
-
-    rng = np.random.default_rng(0)
-    model = IsolationForest(n_estimators=50, random_state=0).fit(rng.normal(size=(700, 5)).astype(np.float32))
-    rows = rng.normal(size=(300, 5), scale=2).astype(np.float32)
-    assert to_arrays(model).score(rows) == pytest.approx(-model.score_samples(rows), abs=1e-6)
-
-
-def test_the_refused_share_of_fresh_known_photos_is_the_promise(gate: Gate) -> None:
-    logits, embedding, _ = outputs(4000, 3)
-    share = float((gate.score(logits, embedding)[1] <= 0.05).mean())
-    assert 0.035 <= share <= 0.065
-
-
-def test_unknown_outputs_get_small_p_values(gate: Gate) -> None:
-    rng = np.random.default_rng(5)
-    flat, nowhere = rng.normal(size=(200, 4)).astype(np.float32), rng.normal(size=(200, 16)).astype(np.float32)
-    assert np.median(gate.score(flat, nowhere)[1]) < 0.05
-
-
-def test_saved_and_loaded_gates_agree(gate: Gate, tmp_path: Path) -> None:
+def test_saved_and_loaded_gates_agree_and_hold_only_what_they_need(gate: Gate, tmp_path: Path) -> None:
     save_gate(tmp_path, gate)
     logits, embedding, _ = outputs(50, 4)
-    for before, after in zip(gate.score(logits, embedding), load_gate(tmp_path).score(logits, embedding), strict=True):
+    loaded = load_gate(tmp_path)
+    for before, after in zip(gate.score(logits, embedding), loaded.score(logits, embedding), strict=True):
         assert np.array_equal(before, after)
+    assert loaded.names == ("gen", "energy", "knn")
+    assert loaded.known.bank.size > 0
+    assert loaded.known.within.size == 0
+
+
+def test_one_photo_scores_as_it_does_in_a_batch(gate: Gate) -> None:
+    logits, embedding, _ = outputs(64, 5)
+    together = gate.score(logits, embedding)
+    alone = [gate.score(logits[i : i + 1], embedding[i : i + 1]) for i in range(64)]
+    assert np.concatenate([a[0] for a in alone]) == pytest.approx(together[0], abs=1e-6)
+
+
+def test_a_file_that_is_no_gate_is_refused(gate: Gate, tmp_path: Path) -> None:
+    save_gate(tmp_path, gate)
+    path = tmp_path / GATE_FILE
+    with np.load(path) as arrays:
+        parts = dict(arrays)
+    np.savez(path, **{**parts, "version": 99})
+    with pytest.raises(ArtifactError, match="version 99"):
+        load_gate(tmp_path)
+    np.savez(path, **{name: value for name, value in parts.items() if name != "forest_roots"})
+    with pytest.raises(ArtifactError, match="not readable as a gate"):
+        load_gate(tmp_path)
+    np.savez(path, **{**parts, "names": np.array(["energy", "tea leaves"])})
+    with pytest.raises(ArtifactError, match="tea leaves"):
+        load_gate(tmp_path)
+    np.savez(path, **{**parts, "names": np.array([{}], object)})  # pickled
+    with pytest.raises(ArtifactError, match="not readable as a gate"):
+        load_gate(tmp_path)
+    path.write_bytes(b"no arrays")
+    with pytest.raises(ArtifactError, match="not readable as a gate"):
+        load_gate(tmp_path)
 
 
 def test_nan_and_infinity_are_refused(gate: Gate) -> None:
@@ -61,21 +81,62 @@ def test_nan_and_infinity_are_refused(gate: Gate) -> None:
         broken[0, 0] = bad
         with pytest.raises(ValueError, match="NaN or infinite"):
             gate.score(broken, embedding)
+        broken = embedding.copy()
+        broken[1, 3] = bad
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            gate.score(logits, broken)
 
 
-def test_an_empty_calibration_set_and_one_class_are_refused() -> None:
-    logits, embedding, labels = outputs(100, 7)
-    means = mean_embeddings(embedding, labels, 4)
-    with pytest.raises(ValueError, match="calibration photos"):
-        fit_gate((logits, embedding), means, (logits[:0], embedding[:0]), 1.0, 10, 0)
-    with pytest.raises(ValueError, match="two classes"):
-        fit_gate((logits, embedding), means[:1], (logits, embedding), 1.0, 10, 0)
-    with pytest.raises(ValueError, match="class 4 has no training photo"):
-        mean_embeddings(embedding, labels, 5)
+def test_every_formula_is_higher_for_a_photo_between_all_classes(gate: Gate) -> None:
+    logits, embedding, labels = outputs(400, 0)
+    known = fit_known((logits, embedding), labels, embedding, 1.0, 4)
+    blank = np.zeros((1, 4), np.float32), embedding.mean(axis=0, keepdims=True)
+    inside = [name for name in FORMULAS if name not in ("residual", "vim", "exceedance")]  # these look for too much
+    assert (
+        raw_scores(inside, *blank, known)[0] > np.median(raw_scores(inside, logits, embedding, known), axis=0)
+    ).all()
+    loud = logits, embedding + 9 * np.random.default_rng(0).normal(size=embedding.shape).astype(np.float32)
+    outside = ("residual", "vim", "exceedance", "mahalanobis")
+    higher = raw_scores(outside, *loud, known) > raw_scores(outside, logits, embedding, known)
+    assert (higher.mean(axis=0) > 0.95).all()
 
 
-def test_auroc_and_fpr95_of_cases_worked_by_hand() -> None:
-    assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1.0
-    assert auroc(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.5
-    assert auroc(np.array([0.0, 2.0]), np.array([1.0, 3.0])) == 0.75
-    assert fpr95(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 0.0
+def test_formulas_of_cases_worked_by_hand() -> None:
+    logits = np.log(np.array([[0.5, 0.25, 0.25], [1.0, 1.0, 1.0]], np.float32))
+    assert softmax(logits, 1.0)[0] == pytest.approx([0.5, 0.25, 0.25])
+    assert energy(logits) == pytest.approx([0.0, -np.log(3)], abs=1e-6)
+    known = fit_known(
+        (np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)), np.arange(3), np.eye(3, dtype=np.float32), 1.0, 3
+    )
+    scores = raw_scores(
+        ("msp", "max_logit", "entropy", "gen", "cosine"), logits, np.eye(3, dtype=np.float32)[:2], known
+    )
+    assert scores[0, 0] == pytest.approx(-0.5)
+    assert scores[0, 1] == pytest.approx(-np.log(0.5))
+    assert scores[0, 2] == pytest.approx(1.5 * np.log(2), rel=1e-5)
+    assert scores[0, 3] == pytest.approx(0.25**0.1 + 2 * 0.1875**0.1, rel=1e-5)
+    assert scores[:, 4] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_the_shipped_gate_refuses_flat_colours_noise_and_pages_of_text(tmp_path: Path) -> None:
+    for name in (CNN, FOREST):
+        [archive] = STARTERS.glob(f"{name}-*.bentomodel")
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path / name, filter="data")
+    pipeline, _ = open_pair(Served("cnn", "forest", tmp_path / CNN, tmp_path / FOREST), "openvino")
+    rng = np.random.default_rng(0)
+    flat = np.full((12, 32, 32, 3), rng.integers(0, 256, (12, 1, 1, 3)), np.uint8)
+    noise = rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    text = np.stack([page_of_text(rng, size) for size in range(12, 24)])
+    for what, pictures in (("flat colour", flat), ("noise", noise), ("text", text)):
+        refused = pipeline.score(pictures).ood_p_value <= 0.05
+        assert refused.mean() > 0.5, what
+
+
+def page_of_text(rng: np.random.Generator, size: int) -> np.ndarray:
+    page = Image.new("RGB", (400, 300), "white")
+    lines = "\n".join("".join(chr(c) for c in rng.integers(97, 123, 60)) for _ in range(30))
+    ImageDraw.Draw(page).multiline_text((10, 10), lines, "black", ImageFont.load_default(size))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return read_photo(buffer.getvalue()).pixels

@@ -25,8 +25,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     folder = tmp_path_factory.mktemp("network")
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
-    model = build((8, 8, 8), 3, whitening_kernel(pixels), 5e-4, seed=0)
-    export_network(model, folder, ("a", "b", "c"), (pixels, rng.integers(0, 3, 200)), {})
+    model = build((8, 8, 8), 3, whitening_kernel(pixels), seed=0)
+    export_network(model, folder, ("a", "b", "c"), (pixels, rng.integers(0, 3, 200)), {}, mirror=True)
     assert read_network_card(folder).embedding_size == 8
     return load_network(folder)
 

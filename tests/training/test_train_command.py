@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ widths: [8, 8, 8]
 epochs: 3
 batch_size: 64
 least_images: 2048
-learning_rate: 0.1
+learning_rate: 0.2
 gate_trees: 20
 """
 COLOURS = {"brick": (170, 70, 60), "grass": (60, 150, 50), "sky": (80, 140, 220)}
@@ -66,7 +67,8 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
     assert set(result["classes"]) == set(COLOURS)
     assert sum(result["classes"]["sky"].values()) == 120  # the broken one is set aside, and nothing else is
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
-    assert "http" not in Path(result["report"]).read_text().replace("http-equiv", "")
+    page = re.sub(r'base64,[^"]+', "", Path(result["report"]).read_text())
+    assert "http" not in page.replace("http-equiv", "")
     settings = Settings(var=var)
     logged = client(settings).get_run(result["mlflow_run"])
     [photos] = logged.inputs.dataset_inputs

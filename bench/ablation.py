@@ -1,0 +1,123 @@
+"""`python -m bench.ablation`: what each part of the training recipe is worth, on held-out photos, over several seeds.
+
+Each variant changes one thing of the recipe; all are trained for the same few epochs on a narrow network, and judged on
+the validation and calibration photos, which train none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from settings import ROOT, configure_environment, read_settings
+
+if TYPE_CHECKING:
+    import keras
+
+WIDTHS = (24, 96, 96)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the recipe": {},
+    "SGD instead of Muon": {"optimizer": "sgd", "learning_rate": 0.2},
+    "random first layer": {"initial": "first layer"},
+    "random kernels instead of partly Dirac ones": {"initial": "kernels"},
+    "random flips instead of alternating ones": {"flips": "random"},
+    "no flips": {"flip": False},
+    "no shift": {"translate": 0},
+    "shift by up to 4 pixels": {"translate": 4},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "cutout of 12 pixels": {"cutout": 12},
+    "served without the mirror image": {"mirror": False},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.ablation", description=__doc__)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=2)
+    arguments = parser.parse_args()
+    settings = read_settings()
+    configure_environment(settings)
+    from runners.network import from_keras
+    from training import dataset
+    from training.config import read_config
+    from training.export import outputs
+    from training.fit import fit
+    from training.network import served_form
+    from training.progress import progress_bar
+
+    data = dataset.load(settings.var / "dataset")
+    base = read_config(ROOT / "training" / "quick.yaml")
+    pixels = np.concatenate([data[split][0] for split in ("validation", "calibration")])
+    labels = np.concatenate([data[split][1] for split in ("validation", "calibration")])
+    print(f"| variant ({arguments.epochs} epochs, {arguments.seeds} seeds) | accuracy | against the recipe |")
+    print("|---|---|---|")
+    recipe = np.zeros(arguments.seeds)
+    for name, changes in VARIANTS.items():
+        options = {"widths": WIDTHS, "epochs": arguments.epochs, **changes}
+        initial, flips = options.pop("initial", ""), options.pop("flips", "")
+        accuracy = np.zeros(arguments.seeds)
+        for seed in range(arguments.seeds):
+            config = base.model_copy(update={**options, "seed": seed})
+            key = {**changes, "mirror": True}  # what is trained is the same with and without it
+            folder = settings.var / "bench" / f"ablation-{arguments.epochs}-{seed}-{_digest(str(key) + data.digest)}"
+            start = _start(config, data["train"][0], len(data.labels), initial) if initial else None
+            with progress_bar() as progress, mock.patch("training.fit.mirrored", _flips(flips)):
+                model = fit(config, data["train"], data["validation"], len(data.labels), folder, progress, start)
+            served = from_keras(served_form(model, mirror=config.mirror))
+            accuracy[seed] = (outputs(served, pixels, 500)[0].argmax(axis=1) == labels).mean()
+        recipe = accuracy if not changes else recipe
+        difference = "" if not changes else f"{_spread(100 * (accuracy - recipe), '+')} points"
+        print(f"| {name} | {_spread(100 * accuracy)} % | {difference} |", flush=True)
+    return 0
+
+
+def _start(config: Any, pixels: NDArray[np.uint8], classes: int, initial: str) -> keras.Model:
+    """The network of ``config`` with a part of it drawn at random, uniform in ±1/sqrt(inputs)."""
+    from training.fit import WHITENING_IMAGES
+    from training.network import WHITEN, build, whitening_kernel
+    from training.precision import resolved
+
+    model = build(
+        config.widths,
+        classes,
+        whitening_kernel(pixels[:WHITENING_IMAGES]),
+        config.seed,
+        precision=resolved(config.precision),
+    )
+    rng = np.random.default_rng(config.seed)
+    for layer in model.layers:
+        if layer.name == WHITEN if initial == "first layer" else layer.name.startswith("conv"):
+            kernel, *bias = layer.get_weights()
+            bound = (3 if initial == "first layer" else 1) / np.sqrt(np.prod(kernel.shape[:-1]))
+            layer.set_weights([rng.uniform(-bound, bound, kernel.shape), *bias])
+    return model
+
+
+def _flips(kind: str) -> Callable[[int, int, int], NDArray[np.bool_]]:
+    from training.augment import mirrored
+
+    if kind == "random":
+        return lambda count, epoch, seed: np.random.default_rng((seed, 3, epoch)).random(count) < 0.5
+    return mirrored
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _spread(values: NDArray[np.float64], sign: str = "") -> str:
+    """Mean and standard deviation over the seeds."""
+    return f"{values.mean():{sign}.2f} ± {values.std(ddof=min(1, len(values) - 1)):.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The fit: it learns, tells how far it is, and an interrupted run ends as an uninterrupted one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.config import TrainConfig
+from training.fit import fit, history
+from training.sources import Labelled
+
+
+def silent(*_: object) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def photos() -> Labelled:
+    """Three classes that differ in colour, with much noise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(240) % 3
+    pixels = rng.normal(120, 40, (240, 32, 32, 3)) + 40 * np.eye(3)[labels][:, None, None, :]
+    return pixels.clip(0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def config(optimizer: str, precision: str) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "name": "tiny",
+            "widths": (8, 8, 8),
+            "epochs": 3,
+            "batch_size": 40,
+            "least_images": 240,
+            "learning_rate": 0.1,
+            "cutout": 4,
+            "optimizer": optimizer,
+            "precision": precision,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "precision"), [("muon", "float32"), ("muon", "mixed_bfloat16"), ("sgd", "float32")]
+)
+def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
+    photos: Labelled, tmp_path: Path, optimizer: str, precision: str
+) -> None:
+    tiny = config(optimizer, precision)
+    told: list[tuple[int, int, str]] = []
+
+    def note(_: str, done: int, total: int, detail: str) -> None:
+        told.append((done, total, detail))
+
+    whole = fit(tiny, photos, photos, 3, tmp_path / "whole", note)
+    assert [detail for *_, detail in told[::6]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert told[-1][:2] == (720, 720)
+
+    def interrupt(_: str, done: int, *__: object) -> None:
+        if done > 500:  # in the third epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny, photos, photos, 3, tmp_path / "parts", interrupt)
+    assert len(history(tmp_path / "parts")) == 2
+    parts = fit(tiny, photos, photos, 3, tmp_path / "parts", silent)
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
+    curve = history(tmp_path / "whole")
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    assert {"epoch", "rate", "loss", "accuracy", "val_loss", "val_accuracy"} <= set(curve[0])
+    assert fit(tiny, photos, photos, 3, tmp_path / "whole", interrupt) is not None, (
+        "a finished run is not trained again"
+    )

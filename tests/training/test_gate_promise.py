@@ -1,0 +1,50 @@
+"""The promise on real photos: of fresh known ones the shipped gate refuses the chosen share, of every source."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runners.store import CNN, FOREST, STARTERS, Served, open_pair
+from training import dataset
+from training.evaluate import wilson
+
+SHARE = 0.05
+EVERY = 4
+"""The test photos are many: every fourth is scored, and all of one's own."""
+
+
+@pytest.fixture(scope="module")
+def scored(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
+    """Whether the shipped pair refuses fresh known photos, and their sources."""
+    folder = tmp_path_factory.mktemp("pair")
+    for name in (CNN, FOREST):
+        [archive] = STARTERS.glob(f"{name}-*.bentomodel")
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder / name, filter="data")
+    pipeline, _ = open_pair(Served("cnn", "forest", folder / CNN, folder / FOREST), "openvino")
+    data = dataset.load(prepared)
+    sources = data.sources["test"]
+    rows = np.flatnonzero((np.arange(len(sources)) % EVERY == 0) | (sources == "folder"))
+    return pipeline.score(data["test"][0][rows], batch=250).ood_p_value <= SHARE, sources[rows]
+
+
+def test_the_share_of_fresh_photos_that_is_refused_is_the_chosen_one(
+    scored: tuple[NDArray[np.bool_], NDArray[np.str_]],
+) -> None:
+    refused, sources = scored
+    official = refused[sources != "folder"]  # all in the proportion in which they come
+    assert SHARE - 0.01 <= official.mean() <= SHARE + 0.01
+
+
+def test_captured_photos_are_not_refused_far_more_often(scored: tuple[NDArray[np.bool_], NDArray[np.str_]]) -> None:
+    """There are 74: the 95 % Wilson interval of their share must reach down to twice the promise."""
+    refused, sources = scored
+    for source in np.unique(sources):
+        mine = refused[sources == source]
+        low, _ = wilson(int(mine.sum()), len(mine))
+        assert low <= 2 * SHARE, f"{source}: {mine.mean():.1%} of {len(mine)} refused"
