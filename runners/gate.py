@@ -31,6 +31,9 @@ EXCESS_FROM = float(np.log(1000.0))
 """Far out is beyond what one known photo in a thousand reaches."""
 EXCESS_WEIGHT = 4.0
 
+WEIGHT_OF_ALL = 0.1
+"""Share of the refusals that are promised which a photo may get for standing out among all calibration photos."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forest:
@@ -117,17 +120,23 @@ class Gate:
     def score(self, logits: Floats, embedding: Floats) -> tuple[Floats, Floats]:
         """Anomaly score and conformal p-value, each (n,).
 
-        The p-value is (1 + #{calibration of the group >= `conformity`}) / (m + 1), with m photos in the group of the
-        predicted class (Vovk et al. 2005, section 4.5: Mondrian; Bates et al. 2023): of photos drawn like the
-        calibration ones, refusing at p <= a refuses at most a share a in every group.
+        A conformal p-value is (1 + #{calibration photos >= `conformity`}) / (m + 1) over m photos (Vovk et al. 2005).
+        There are two: among the photos of the group of the predicted class (section 4.5: Mondrian), which keeps the
+        promise in every group, and among all, which tells more than a small group can. Theirs is the weighted
+        Bonferroni p (Genovese, Roeder and Wasserman 2006): of photos drawn like the calibration ones, refusing at
+        p <= a refuses at most a share a.
         """
         score = self.forest.score(self.features(logits, embedding))
         guess = logits.argmax(axis=1)
-        group = self.groups[guess]
-        ends = np.searchsorted(self.calibration, group + 1.0)
-        size = ends - np.searchsorted(self.calibration, group.astype(np.float64))
-        at_least = ends - np.searchsorted(self.calibration, group + self.conformity(score, guess), side="left")
-        return score.astype(np.float32), ((1 + at_least) / (size + 1)).astype(np.float32)
+        group, conformity = self.groups[guess], self.conformity(score, guess)
+        numbers = np.arange(self.groups.max() + 1)
+        ends = np.searchsorted(self.calibration, numbers + 1.0)
+        sizes = np.diff(ends, prepend=0)
+        at_least = ends - np.searchsorted(self.calibration, numbers + conformity[:, None])  # (n, groups)
+        within = (1 + at_least[np.arange(len(score)), group]) / (sizes[group] + 1)
+        among_all = (1 + at_least.sum(axis=1)) / (len(self.calibration) + 1)
+        p_value = np.minimum(within / (1 - WEIGHT_OF_ALL), among_all / WEIGHT_OF_ALL)
+        return score.astype(np.float32), np.minimum(p_value, 1.0).astype(np.float32)
 
 
 def save_gate(folder: Path, gate: Gate) -> Path:
