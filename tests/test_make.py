@@ -68,7 +68,7 @@ def test_every_direct_dependency_says_why_it_is_there_and_is_locked() -> None:
         if line and not line.startswith("#"):
             name, _, reason = line.partition("#")
             assert len(reason.split()) >= 3, line
-            package = name.split(";")[0].split("=")[0].split(">")[0].split("<")[0].strip().lower()
+            package = name.split(";")[0].split("[")[0].split("=")[0].split(">")[0].split("<")[0].strip().lower()
             assert f"\n{package}==" in f"\n{lock.lower()}", package
 
 
