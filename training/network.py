@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MEAN, STD = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
 """Per-channel statistics of the CIFAR-10 training pixels scaled to 0..1."""
 PATCH = 2
+FINE_TUNING_MOMENTUM = 0.99
+"""Of the batch statistics: a few batches of a small sample must not replace what the whole dataset gave."""
 WHITEN, HEAD, VIEWS = "whiten", "logits", "views"
 
 
@@ -77,6 +79,9 @@ def trained_form(served: keras.Model, *, weight_decay: float, precision: str) ->
     kernel = served.get_layer(WHITEN).get_weights()[0]
     model = build(widths, classes, kernel, 0, weight_decay=weight_decay, precision=precision)
     model.set_weights(served.get_weights())
+    for layer in model.layers:
+        if layer.name.startswith("norm"):
+            layer.momentum = FINE_TUNING_MOMENTUM
     return model
 
 
