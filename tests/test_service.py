@@ -7,82 +7,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from settings import ROOT
+from tests.live import PATIENCE, command, descendants, environment, free_port, serve_command, server
 from tests.serving import photo
-
-PATIENCE = 240
-"""Seconds for a server to get ready: it imports the page and MLflow, on whatever the machine has left."""
-
-
-def environment(var: Path, **extra: str) -> dict[str, str]:
-    rest = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("BENTOML_HOME", "CIFAR_API_TOKENS", "CIFAR_ALLOW_ANONYMOUS")
-    }
-    return {**rest, "CIFAR_VAR": str(var), "CIFAR_PAGE": "false", **extra}
-
-
-def command(port: int, *arguments: str) -> list[str]:
-    bentoml = str(Path(sys.executable).parent / "bentoml")
-    return [bentoml, "serve", "service:Cifar", "--port", str(port), *arguments]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@contextmanager
-def server(var: Path, *arguments: str, **extra: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes], Path]]:
-    port, log = free_port(), var / f"server-{time.monotonic_ns()}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command(port, *arguments),
-            cwd=ROOT,
-            env=environment(var, **extra),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            wait_ready(client, process, log)
-            yield client, process, log
-    finally:
-        if process.poll() is None:
-            workers = children(process.pid)
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                for pid in (process.pid, *workers):
-                    os.kill(pid, signal.SIGKILL)
-                process.wait()
-
-
-def wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(log.read_text()[-3000:])
 
 
 def classify(client: httpx.Client) -> int:
@@ -98,18 +32,16 @@ def classify(client: httpx.Client) -> int:
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("var")
-    done = subprocess.run(
-        [sys.executable, "-m", "runners", "starters"], cwd=ROOT, env=environment(folder), capture_output=True, text=True
-    )
+    done = command(folder, "runners", "starters")
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_it_does_not_start_open_to_others_without_a_token(var: Path) -> None:
     done = subprocess.run(
-        command(free_port(), "--host", "0.0.0.0"),
+        serve_command(free_port(), "--host", "0.0.0.0"),
         cwd=ROOT,
-        env=environment(var),
+        env=environment(var, CIFAR_PAGE="false"),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -122,7 +54,7 @@ def test_it_does_not_start_open_to_others_without_a_token(var: Path) -> None:
 
 def test_it_tells_little_logs_json_and_leaves_in_time(var: Path) -> None:
     tokens = {"CIFAR_API_TOKENS": '["secret"]'}
-    with server(var, "--host", "0.0.0.0", **tokens) as (client, process, log):
+    with server(var, "--host", "0.0.0.0", CIFAR_PAGE="false", **tokens) as (client, process, log):
         for path in ("/", "/classify", "/metrics", "/schema.json", "/docs.json", "/openapi.json", "/static_content/x"):
             answer = client.get(path)
             assert answer.status_code == 401, path
@@ -151,7 +83,7 @@ def test_it_tells_little_logs_json_and_leaves_in_time(var: Path) -> None:
 
 
 def test_a_killed_runner_is_503_and_comes_back(var: Path) -> None:
-    with server(var, CIFAR_RUNNERS="separate", CIFAR_MONITORING="false") as (client, process, _):
+    with server(var, CIFAR_RUNNERS="separate", CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, process, _):
         assert classify(client) == 200
         with ThreadPoolExecutor(16) as pool:
             killed = False
@@ -160,7 +92,7 @@ def test_a_killed_runner_is_503_and_comes_back(var: Path) -> None:
             while time.monotonic() < end:
                 codes += pool.map(lambda _: classify(client), range(64))
                 if not killed:
-                    for child in children(process.pid):
+                    for child in descendants(process.pid):
                         if b"cifar_cnn_runner" in Path(f"/proc/{child}/cmdline").read_bytes():
                             os.kill(child, signal.SIGKILL)
                             killed = True
@@ -171,16 +103,12 @@ def test_a_killed_runner_is_503_and_comes_back(var: Path) -> None:
 
 
 def test_a_killed_worker_comes_back(var: Path) -> None:
-    with server(var, CIFAR_MONITORING="false") as (client, process, _):
+    with server(var, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, process, _):
         assert classify(client) == 200
-        for child in children(process.pid):
+        for child in descendants(process.pid):
             if b"_bentoml_impl" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
         wait_for_200(client)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_for_200(client: httpx.Client) -> None:

@@ -2,129 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def environment(var: Path, **extra: str) -> dict[str, str]:
-    """As a user's shell has it: nothing but the folder is told, so BentoML's store must be found through it."""
-    rest = {name: value for name, value in os.environ.items() if name != "BENTOML_HOME"}
-    return {**rest, "CIFAR_VAR": str(var), "CIFAR_WINDOW_ROWS": "100", "CIFAR_WINDOW_SECONDS": "3", **extra}
-
-
-def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=environment(var),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@contextmanager
-def server(var: Path, **extra: str) -> Iterator[tuple[httpx.Client, int]]:
-    port = free_port()
-    log = (var / "server.log").open("a")
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "bentoml"), "serve", "service:Cifar", "--port", str(port)],
-        cwd=ROOT,
-        env=environment(var, **extra),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            _wait_ready(client, process, var)
-            yield client, process.pid
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        log.close()
-
-
-def _wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], var: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, (var / "server.log").read_text()[-3000:]
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    pytest.fail((var / "server.log").read_text()[-3000:])
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes that ``pid`` started, and those that they did."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [below for child in children for below in descendants(child)]
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+from settings import ROOT
+from tests.live import SHORT_WINDOWS, command, descendants, png, send, server, wait_for_windows
 
 
 def classify(client: httpx.Client, data: bytes) -> httpx.Response:
     return client.post("/classify", files={"image": ("photo.png", data)})
-
-
-def send(client: httpx.Client, pixels: np.ndarray) -> list[dict[str, object]]:
-    answers = []
-    for start in range(0, len(pixels), 100):
-        files = [("images", ("p.png", png(p))) for p in pixels[start : start + 100]]
-        answers += client.post("/classify_batch", files=files).json()
-    return answers
-
-
-def wait_for_windows(var: Path, rows: int) -> None:
-    """Until MLflow holds at least ``rows`` rows of the served model."""
-    code = (
-        "from settings import *; s=Settings(); configure_environment(s)\n"
-        "from runners.store import served; from monitoring import tracking, profiles\n"
-        "w=tracking.windows(s, served(s).cnn_tag)\n"
-        "print(sum(profiles.from_bytes(b).rows for b in tracking.read_windows(s, w)))"
-    )
-    for _ in range(20):
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=environment(var), capture_output=True, text=True
-        )
-        if done.returncode == 0 and int(done.stdout.split()[-1]) >= rows:
-            return
-        time.sleep(1)
-    pytest.fail(f"{rows} rows did not reach MLflow: {done.stdout} {done.stderr[-1500:]}")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +30,7 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_errors_are_json_with_the_right_code_and_the_server_goes_on(var: Path) -> None:
     picture = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    with server(var) as (client, _):
+    with server(var, **SHORT_WINDOWS) as (client, *_):
         for data, status in ((b"", 400), (b"no picture", 400), (picture[:200], 400), (b"%PDF-1.7", 415)):
             answer = classify(client, data)
             assert answer.status_code == status, answer.text
@@ -162,7 +55,7 @@ def test_both_compositions_and_both_engines_agree(var: Path) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     answers = []
     for chosen in ({}, {"CIFAR_RUNNERS": "separate"}, {"CIFAR_ENGINE": "tensorflow"}):
-        with server(var, CIFAR_MONITORING="false", CIFAR_PAGE="false", **chosen) as (client, _):
+        with server(var, CIFAR_MONITORING="false", CIFAR_PAGE="false", **chosen) as (client, *_):
             answers.append([(a["best_guess"], a["probability"], a["ood_p_value"]) for a in send(client, pictures)])
     inprocess, separate, tensorflow = answers
     assert separate == inprocess
@@ -177,7 +70,7 @@ def test_a_person_uploads_a_photo_and_says_that_it_was_right(var: Path, tmp_path
     from playwright.sync_api import expect, sync_playwright
 
     (tmp_path / "photo.png").write_bytes(png(np.full((64, 64, 3), (90, 140, 220), np.uint8)))
-    with server(var, CIFAR_MONITORING="false") as (client, _), sync_playwright() as playwright:
+    with server(var, CIFAR_MONITORING="false") as (client, *_), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
         errors: list[str] = []
@@ -197,12 +90,15 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("killed")
     assert command(folder, "runners", "starters").returncode == 0
     picture = png(np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8))
-    with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, pid):
+    with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, running, _):
         prediction = classify(client, picture).json()["prediction_id"]
         body = {"prediction_id": prediction, "correct": False, "label": "frog"}
         stored = client.post("/feedback", json=body).json()
         assert client.post("/feedback", json=body).json() == stored
-        for process in (pid, *descendants(pid)):  # workers are no children of the shell: each is killed by itself
+        for process in (
+            running.pid,
+            *descendants(running.pid),
+        ):  # workers are no children of the shell: each is killed by itself
             os.kill(process, signal.SIGKILL)
     done = command(folder, "monitoring", "review", "--json")
     assert done.returncode == 0, done.stderr
@@ -216,7 +112,7 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Pa
     shutil.copytree(prepared, var / "dataset")
 
     pixels, labels = load_cifar10(data_root, "train")
-    with server(var) as (client, _):
+    with server(var, **SHORT_WINDOWS) as (client, *_):
         before = client.get("/labels").json()["models"]["cnn"]
         answers = send(client, pixels[:1000])
         known = [(answer, CIFAR10_LABELS[label]) for answer, label in zip(answers, labels[:1000], strict=True)]
@@ -238,7 +134,7 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Pa
     verdict = json.loads(done.stdout)
     assert verdict["corrections"] == len(wrong)
     assert verdict["promoted"], verdict
-    with server(var) as (client, _):
+    with server(var, **SHORT_WINDOWS) as (client, *_):
         after = client.get("/labels").json()["models"]["cnn"]
         assert after == verdict["cnn"] != before
         assert send(client, pixels[:1])[0]["model"]["cnn"] == after  # type: ignore[index]
@@ -255,7 +151,7 @@ def test_drift_is_silent_on_the_same_and_loud_on_shifted_photos(
         folder = tmp_path_factory.mktemp(f"drift-{shifted}")
         assert command(folder, "runners", "starters").returncode == 0
         assert command(folder, "monitoring", "drift").returncode == 2
-        with server(folder, CIFAR_PAGE="false") as (client, _):
+        with server(folder, CIFAR_PAGE="false", **SHORT_WINDOWS) as (client, *_):
             send(client, pixels // 2 if shifted else pixels)
         wait_for_windows(folder, 300)
         done = command(folder, "monitoring", "drift", "--json")

@@ -1,0 +1,136 @@
+"""The real server, started by `bentoml serve`, and the commands: each in processes of its own, as a user has them."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from settings import ROOT
+
+PATIENCE = 240
+"""Seconds for a server to get ready: it imports the page and MLflow, on whatever the machine has left."""
+SHORT_WINDOWS = {"CIFAR_WINDOW_ROWS": "100", "CIFAR_WINDOW_SECONDS": "3"}
+"""For a server whose windows a test waits for."""
+NOT_INHERITED = ("BENTOML_HOME", "CIFAR_API_TOKENS", "CIFAR_ALLOW_ANONYMOUS")
+
+
+def environment(var: Path, **extra: str) -> dict[str, str]:
+    """As a user's shell has it: nothing but the folder is told, so BentoML's store must be found through it."""
+    rest = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    return {**rest, "CIFAR_VAR": str(var), **extra}
+
+
+def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
+    """`python -m` with ``arguments``, ended."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(var),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def serve_command(port: int, *arguments: str) -> list[str]:
+    return [str(Path(sys.executable).parent / "bentoml"), "serve", "service:Cifar", "--port", str(port), *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that ``pid`` started, and those that they did."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+@contextmanager
+def server(var: Path, *arguments: str, **extra: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes], Path]]:
+    """A server over folder ``var`` that is ready: a client of it, its process and its log. ``extra``: environment."""
+    port, log = free_port(), var / f"server-{time.monotonic_ns()}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            serve_command(port, *arguments),
+            cwd=ROOT,
+            env=environment(var, **extra),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            _wait_ready(client, process, log)
+            yield client, process, log
+    finally:
+        if process.poll() is None:
+            workers = descendants(process.pid)
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                for pid in (process.pid, *workers):
+                    os.kill(pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    pytest.fail(log.read_text()[-3000:])
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def send(client: httpx.Client, pixels: np.ndarray) -> list[dict[str, object]]:
+    """The answers for ``pixels`` (n, 32, 32, 3), asked for a hundred at a time."""
+    answers = []
+    for start in range(0, len(pixels), 100):
+        files = [("images", ("p.png", png(p))) for p in pixels[start : start + 100]]
+        answers += client.post("/classify_batch", files=files).json()
+    return answers
+
+
+def wait_for_windows(var: Path, rows: int) -> None:
+    """Until MLflow holds at least ``rows`` rows of the served model."""
+    code = (
+        "from settings import *; s=Settings(); configure_environment(s)\n"
+        "from runners.store import served; from monitoring import tracking, profiles\n"
+        "w=tracking.windows(s, served(s).cnn_tag)\n"
+        "print(sum(profiles.from_bytes(b).rows for b in tracking.read_windows(s, w)))"
+    )
+    for _ in range(20):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment(var), capture_output=True, text=True
+        )
+        if done.returncode == 0 and int(done.stdout.split()[-1]) >= rows:
+            return
+        time.sleep(1)
+    pytest.fail(f"{rows} rows did not reach MLflow: {done.stdout} {done.stderr[-1500:]}")
