@@ -126,9 +126,13 @@ def test_ports_and_probes_are_those_of_the_code(variants: dict[str, list[Manifes
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's import of pathspec
-def test_separate_runners_start_the_services_of_the_code(variants: dict[str, list[Manifest]]) -> None:
+def test_separate_runners_start_the_services_of_the_code(
+    variants: dict[str, list[Manifest]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bentoml_cli._internal.start import build_start_command
 
+    # Reading its arguments, BentoML configures logging, which silences the loggers of all later tests.
+    monkeypatch.setattr("bentoml._internal.log.configure_logging", lambda: None)
     code = "".join((ROOT / "runners" / name).read_text() for name in ("cnn.py", "forest.py"))
     services = set(re.findall(r'@bentoml\.service\(name="(\w+)"', code))
     manifests = variants["overlays/separate-runners"]
