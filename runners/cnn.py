@@ -10,14 +10,10 @@ import numpy as np
 from runners.artifacts import read_network_card
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
 from runners.network import load_network
-from runners.remote import QUIET, NoPickle, from_npy, to_npy
+from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_npy, to_npy
 from settings import Settings
 
 SETTINGS = Settings()
-
-# BentoML's client closes its session after so many requests with others still in flight, which fails them. Never is
-# best.
-KEEP_SESSION = {"max_requests": 2**62, "max_age": 1e12}
 
 
 @bentoml.service(name="cifar_cnn_runner", workers=1, traffic={"timeout": 30}, runner_connection=KEEP_SESSION, **QUIET)

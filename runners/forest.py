@@ -7,10 +7,9 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
-from runners.cnn import KEEP_SESSION
 from runners.gate import load_gate
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
-from runners.remote import QUIET, NoPickle, from_npy, to_npy
+from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_npy, to_npy
 from runners.store import gate_tag
 from settings import Settings
 

@@ -21,6 +21,9 @@ CALL_SECONDS = 5.0
 """A runner that takes longer is as good as gone."""
 READY_SECONDS = 0.5
 """One that is there says so in this time."""
+KEEP_SESSION: dict[str, Any] = {"max_requests": 2**62, "max_age": 1e12}
+"""BentoML's client closes its session after so many requests with others still in flight, which fails them. Never is
+best."""
 QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 """Configuration of a BentoML service that leaves counting and logging requests to the one that asks it."""
 
