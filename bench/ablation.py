@@ -51,11 +51,11 @@ def main() -> int:
     from training.fit import fit
     from training.network import served_form
     from training.progress import progress_bar
+    from training.runs import open_run
 
     data = dataset.load(settings.var / "dataset")
     base = read_config(ROOT / "training" / "quick.yaml")
-    pixels = np.concatenate([data[split][0] for split in ("validation", "calibration")])
-    labels = np.concatenate([data[split][1] for split in ("validation", "calibration")])
+    (pixels, labels), _ = data.held_out()
     print(f"| variant ({arguments.epochs} epochs, {arguments.seeds} seeds) | accuracy | against the recipe |")
     print("|---|---|---|")
     recipe = np.zeros(arguments.seeds)
@@ -65,8 +65,8 @@ def main() -> int:
         accuracy = np.zeros(arguments.seeds)
         for seed in range(arguments.seeds):
             config = base.model_copy(update={**options, "seed": seed})
-            key = {**changes, "mirror": True}  # what is trained is the same with and without it
-            folder = settings.var / "bench" / f"ablation-{arguments.epochs}-{seed}-{_digest(str(key) + data.digest)}"
+            trained = config.model_copy(update={"mirror": True})  # it decides what is served, not what is trained
+            folder = open_run(settings.var / "bench", trained, data.digest + initial + flips).fit
             start = _start(config, data["train"][0], len(data.labels), initial) if initial else None
             with progress_bar() as progress, mock.patch("training.fit.mirrored", _flips(flips)):
                 model = fit(config, data["train"], data["validation"], len(data.labels), folder, progress, start)
@@ -95,7 +95,7 @@ def _start(config: Any, pixels: NDArray[np.uint8], classes: int, initial: str) -
     for layer in model.layers:
         if layer.name == WHITEN if initial == "first layer" else layer.name.startswith("conv"):
             kernel, *bias = layer.get_weights()
-            bound = (3 if initial == "first layer" else 1) / np.sqrt(np.prod(kernel.shape[:-1]))
+            bound = 1 / np.sqrt(np.prod(kernel.shape[:-1]))
             layer.set_weights([rng.uniform(-bound, bound, kernel.shape), *bias])
     return model
 
@@ -106,12 +106,6 @@ def _flips(kind: str) -> Callable[[int, int, int], NDArray[np.bool_]]:
     if kind == "random":
         return lambda count, epoch, seed: np.random.default_rng((seed, 3, epoch)).random(count) < 0.5
     return mirrored
-
-
-def _digest(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _spread(values: NDArray[np.float64], sign: str = "") -> str:

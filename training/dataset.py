@@ -47,6 +47,12 @@ class Dataset:
     def __getitem__(self, split: str) -> Labelled:
         return self.splits[split]
 
+    def held_out(self) -> tuple[Labelled, NDArray[np.str_]]:
+        """The validation and the calibration photos together, which trained nothing, and their sources."""
+        (pixels, labels), (more, theirs) = self["validation"], self["calibration"]
+        sources = np.concatenate([self.sources["validation"], self.sources["calibration"]])
+        return (np.concatenate([pixels, more]), np.concatenate([labels, theirs])), sources
+
 
 def split_of(official: str, key: str) -> str:
     """The split of a photo: its official test, else by a hash of ``key``, so that adding photos never moves an old one.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runners.gate import FEATURES, Doubles, Gate
 from runners.network import Network
-from training.evaluate import wilson
+from training.evaluate import GATE, wilson
 from training.export import outputs
 from training.ood_known import KnownPhotos, Outputs
 from training.ood_metrics import METRICS, auroc, compare, interval
@@ -20,7 +20,8 @@ from training.ood_scores import Score, forest_scores, gate_scores, single_scores
 from training.readers import CIFAR10_LABELS
 from training.unknowns import Group, Half, UnknownSet
 
-GATE, SERVED = "isolation_forest", "p_value"
+SERVED = "p_value"
+"""The gate's p-value among the scores, beside its score `GATE`."""
 RESULT = "ood-lab.json"
 WITHIN = 0.005
 """How far the gate's mean AUROC on near and on far photos may lie below the best single score's."""

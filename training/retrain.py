@@ -119,7 +119,7 @@ def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, trained: Labe
     Fixed sets: the held-out splits and the test set. The decision only guards against harm: nothing is tuned on them.
     """
     fixed = [
-        compare("held-out photos", champion, challenger, _join(data["validation"], data["calibration"])),
+        compare("held-out photos", champion, challenger, data.held_out()[0]),
         compare("test photos", champion, challenger, data["test"]),
     ]
     learned = [compare("corrections trained on", champion, challenger, trained)]
@@ -155,7 +155,3 @@ def compare(name: str, champion: Pipeline, challenger: Pipeline, data: Labelled)
         difference=middle,
         interval=(middle - margin, middle + margin),
     )
-
-
-def _join(first: Labelled, second: Labelled) -> Labelled:
-    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])

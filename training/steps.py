@@ -12,6 +12,7 @@ from typing import Any
 from monitoring.bursts import class_folder, classes_line
 from runners.artifacts import ArtifactError, read_network_card
 from runners.gate import FEATURES
+from runners.pipeline import Pipeline
 from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
 from training import dataset, ood_lab, ood_page, register
@@ -80,8 +81,8 @@ def ood(settings: Settings, config: TrainConfig) -> dict[str, Any]:
     photos = known_photos(network, data, card.temperature)
     unknown = ood_lab.measure(network, read_unknowns(settings.data_root, settings.var / "dataset", config.seed))
     choice = ood_lab.choose(photos, unknown, config.gate_trees, config.seed)
-    fit_pair_gate(run, data, config, choice.names, photos)
-    known, sources, gate = outputs(network, data["test"][0]), data.sources["test"], load_run(run).gate
+    gate = fit_pair_gate(run, data, config, choice.names, photos).gate
+    known, sources = outputs(network, data["test"][0]), data.sources["test"]
     lab = Lab(photos, unknown, known, sources, data.labels, config.gate_trees, config.seed)
     result = {"network": card.digest, **ood_lab.report(lab, gate, choice, settings.refuse_share)}
     write_json(run.ood, ood_lab.brief(result))
@@ -98,8 +99,8 @@ def fit_pair_gate(
     config: TrainConfig,
     names: Sequence[str] = FEATURES,
     photos: KnownPhotos | None = None,
-) -> None:
-    """The gate on the scores ``names``, and the monitoring reference, of the run's network.
+) -> Pipeline:
+    """The gate on the scores ``names``, and the monitoring reference, of the run's network; the pair comes back.
 
     ``photos``: what `known_photos` made of ``data``, where the caller has it.
     """
@@ -111,7 +112,9 @@ def fit_pair_gate(
     gate = fit_gate(fitting.held_out, fitting.known, photos.calibration, names, config.gate_trees, config.seed)
     with whole(run.forest) as folder:
         export_gate(gate, folder, card, {"trees": config.gate_trees, "seed": config.seed, "data_digest": data.digest})
-    register.add_reference(run, load_run(run), data["calibration"], Settings().refuse_share)
+    pipeline = load_run(run)
+    register.add_reference(run, pipeline, data["calibration"], Settings().refuse_share)
+    return pipeline
 
 
 def evaluate_run(settings: Settings, config: TrainConfig, progress: Progress) -> dict[str, Any]:
@@ -186,8 +189,8 @@ def retrain(
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest, "champion": pair.cnn_tag}
             export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
-    fit_pair_gate(run, data, config, champion.gate.names)
-    verdict = challenge.judge(champion, load_run(run), data, trained, held_out)
+    challenger = fit_pair_gate(run, data, config, champion.gate.names)
+    verdict = challenge.judge(champion, challenger, data, trained, held_out)
     write_json(run.folder / "verdict.json", verdict.model_dump(mode="json"))
     result: dict[str, Any] = {"champion": pair.cnn_tag, **verdict.model_dump(mode="json")}
     if verdict.promoted:

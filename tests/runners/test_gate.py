@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from runners.artifacts import GATE_FILE, ArtifactError
 from runners.gate import Gate, load_gate, save_gate
 from runners.ood_scores import FORMULAS, energy, raw_scores, softmax
-from runners.store import CNN, FOREST, STARTERS, Served, open_pair
+from runners.store import Served, open_pair
 from training.gate import fit_gate
 from training.ood_known import fit_known
 
@@ -115,12 +114,8 @@ def test_formulas_of_cases_worked_by_hand() -> None:
     assert scores[:, 4] == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
-def test_the_shipped_gate_refuses_most_flat_colours_and_noise(tmp_path: Path) -> None:
-    for name in (CNN, FOREST):
-        [archive] = STARTERS.glob(f"{name}-*.bentomodel")
-        with tarfile.open(archive) as tar:
-            tar.extractall(tmp_path / name, filter="data")
-    pipeline, _ = open_pair(Served("cnn", "forest", tmp_path / CNN, tmp_path / FOREST), "openvino")
+def test_the_shipped_gate_refuses_most_flat_colours_and_noise(starter_pair: Served) -> None:
+    pipeline, _ = open_pair(starter_pair, "openvino")
     rng = np.random.default_rng(0)
     flat = np.full((100, 32, 32, 3), rng.integers(0, 256, (100, 1, 1, 3)), np.uint8)
     noise = rng.integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runners.store import CNN, FOREST, STARTERS, Served, open_pair
+from runners.store import Served, open_pair
 from training import dataset
 from training.evaluate import wilson
 
@@ -19,14 +18,9 @@ EVERY = 4
 
 
 @pytest.fixture(scope="module")
-def scored(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
+def scored(prepared: Path, starter_pair: Served) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
     """Whether the shipped pair refuses fresh known photos, and their sources."""
-    folder = tmp_path_factory.mktemp("pair")
-    for name in (CNN, FOREST):
-        [archive] = STARTERS.glob(f"{name}-*.bentomodel")
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder / name, filter="data")
-    pipeline, _ = open_pair(Served("cnn", "forest", folder / CNN, folder / FOREST), "openvino")
+    pipeline, _ = open_pair(starter_pair, "openvino")
     data = dataset.load(prepared)
     sources = data.sources["test"]
     rows = np.flatnonzero((np.arange(len(sources)) % EVERY == 0) | (sources == "folder"))
