@@ -69,7 +69,8 @@ def readme(record: StarterRecord, evaluation: Evaluation) -> str:
         ],
     ]
     return _table(["the starter pair", "as served (95 % interval)"], rows) + (
-        f"\nOne run, seed {record.seed}; the test photos chose nothing. The [model card](MODEL_CARD.md) has the rest."
+        f"\nOne run, seed {record.seed}; training, temperature and threshold saw no test photo. The "
+        "[model card](MODEL_CARD.md) has the rest, and where test photos had a say."
     )
 
 

@@ -85,8 +85,8 @@ def render(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f'<p class="quiet">{evaluation.images:,} test photos of {len(evaluation.classes)} classes. They chose nothing: '
-        "training, temperature and gate were made on other photos. Network, temperature and gate are those that are "
+        f'<p class="quiet">{evaluation.images:,} test photos of {len(evaluation.classes)} classes. Training, '
+        "temperature and gate were made on other photos. Network, temperature and gate are those that are "
         f"served.</p><nav>{links}</nav><main>{_tiles(evaluation)}{bodies}</main></body></html>"
     )
 
