@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runners.network import Network
+from runners.artifacts import OPENVINO_FILE
+from runners.network import Network, import_openvino, load_network
 from settings import ROOT
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained network, exported as training exports it."""
     from runners.artifacts import read_network_card
-    from runners.network import load_network
     from training.export import export_network
     from training.network import build, whitening_kernel
 
@@ -28,7 +28,23 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     model = build((8, 8, 8), 3, whitening_kernel(pixels), seed=0)
     export_network(model, folder, ("a", "b", "c"), (pixels, rng.integers(0, 3, 200)), {}, mirror=True)
     assert read_network_card(folder).embedding_size == 8
-    return load_network(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(exported: Path) -> Network:
+    return load_network(exported)
+
+
+def test_each_gelu_is_one_operation_and_the_answer_that_of_keras(exported: Path) -> None:
+    openvino = import_openvino()
+    model = openvino.Core().read_model(exported / OPENVINO_FILE)
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert (kinds.count("Gelu"), kinds.count("Erf")) == (7, 0)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    exact = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)
+    for ours, keras in zip((exact[0], exact[1]), load_network(exported, "tensorflow")(pixels), strict=True):
+        assert np.allclose(ours, keras, atol=1e-4)
 
 
 def test_a_photo_gets_the_same_answer_alone_and_in_a_batch(network: Network) -> None:
