@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,8 +28,9 @@ from settings import Settings
 
 log = logging.getLogger("cifar")
 
-MAX_SAVING = 32
-"""Answers being stored at once: each holds a thread, for 15 s when the database does not answer."""
+MAX_SAVING = 64
+"""Answers being stored at once: each holds a thread, for 15 s and more when the database does not answer. They are
+threads of their own, because those of asyncio are few and everybody's."""
 
 
 class Recorder(Protocol):
@@ -55,6 +58,7 @@ class Handlers:
         self._decoder = Decoder(settings)
         self._pending = Pending(settings.feedback_minutes * 60, settings.pending_bytes)
         self._saving = 0
+        self._savers = ThreadPoolExecutor(MAX_SAVING, thread_name_prefix="feedback")
 
     async def classify_many(self, uploads: list[bytes]) -> list[Prediction | ApiError]:
         """One answer or one error per upload, in order; a bad photo fails alone.
@@ -113,7 +117,8 @@ class Handlers:
             raise ApiError(503, "feedback_busy", "Too much feedback is being stored; try again shortly.", 1)
         self._saving += 1
         try:
-            saved = await asyncio.to_thread(self._save, item.prediction, item.data, correct, label, note)
+            saving = partial(self._save, item.prediction, item.data, correct, label, note)
+            saved = await asyncio.get_running_loop().run_in_executor(self._savers, saving)
         finally:
             self._saving -= 1
         return {"id": saved, "prediction_id": prediction_id}

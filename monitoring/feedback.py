@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy.orm import Session
 
 from monitoring.feedback_database import Database, unavailable_as_503
 from monitoring.feedback_row import Feedback, NewFeedback, clean_label
+from monitoring.group_commit import GroupCommit
 from monitoring.image_store import ImageStore
 from runners.prediction import ApiError
 from settings import Settings
@@ -36,8 +40,10 @@ __all__ = [
 ]
 
 State = Literal["pending", "accepted", "rejected"]
+Value = TypeVar("Value", int, str)
 
 _IDS_PER_STATEMENT = 500
+_PUTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class FeedbackStore:
         """Name the database by its SQLAlchemy ``url`` (nothing is opened yet); ValueError for one that cannot work."""
         self.database = Database(url)
         self.images = images
+        self._save_together = GroupCommit(self._save_all)
 
     @classmethod
     def open(cls, settings: Settings) -> FeedbackStore:
@@ -112,15 +119,7 @@ class FeedbackStore:
         The same answer to the same prediction is stored once and keeps its review; another answer replaces the former
         one and awaits review again.
         """
-        sha256 = None if entry.image is None else hashlib.sha256(entry.image).hexdigest()
-        try:
-            saved, former = self._upsert(entry, sha256)
-        except ApiError:
-            self._drop_if_possible(sha256)
-            raise
-        if former != sha256:
-            self._drop_if_possible(former)
-        return saved
+        return self._save_together(entry)
 
     def pending(
         self, limit: int = 50, offset: int = 0, *, label: str | None = None, predicted_label: str | None = None
@@ -191,8 +190,8 @@ class FeedbackStore:
         }
         changed = 0
         with self.database.writing() as session:
-            for start in range(0, len(ids), _IDS_PER_STATEMENT):
-                chosen = Feedback.id.in_(ids[start : start + _IDS_PER_STATEMENT])
+            for some in _in_parts(ids):
+                chosen = Feedback.id.in_(some)
                 statement = update(Feedback).where(Feedback.correct.is_(False), chosen).values(values)
                 changed += len(session.scalars(statement.returning(Feedback.id)).all())
         return changed
@@ -201,8 +200,8 @@ class FeedbackStore:
         """Those of ``ids`` that are corrections, whatever their state."""
         found: set[int] = set()
         with self.database.reading() as session:
-            for start in range(0, len(ids), _IDS_PER_STATEMENT):
-                chosen = Feedback.id.in_(ids[start : start + _IDS_PER_STATEMENT])
+            for some in _in_parts(ids):
+                chosen = Feedback.id.in_(some)
                 found.update(session.scalars(select(Feedback.id).where(Feedback.correct.is_(False), chosen)))
         return found
 
@@ -234,10 +233,14 @@ class FeedbackStore:
 
     def drop_unused(self, digests: Iterable[str], *, dry_run: bool = False) -> int:
         """Delete those of the photos ``digests`` that no row has; returns their number."""
+        dropped = 0
         with self.database.writing() as session:
-            used = set(session.scalars(select(Feedback.image_sha256).distinct()))
-            unused = [sha256 for sha256 in digests if sha256 not in used and self.images.exists(sha256)]
-            return len(unused) if dry_run else sum(map(self.images.delete, unused))
+            for some in _in_parts(digests):
+                chosen = Feedback.image_sha256.in_(some)
+                used = set(session.scalars(select(Feedback.image_sha256).where(chosen).distinct()))
+                unused = [sha256 for sha256 in some if sha256 not in used and self.images.exists(sha256)]
+                dropped += len(unused) if dry_run else sum(map(self.images.delete, unused))
+        return dropped
 
     def sweep(self, *, dry_run: bool = False) -> int:
         """Delete every photo that no row has, and unfinished files of writers that died; returns their number."""
@@ -248,27 +251,56 @@ class FeedbackStore:
                     part.unlink()
         return len(parts) + self.drop_unused(self.images.digests(), dry_run=dry_run)
 
-    def _upsert(self, entry: NewFeedback, sha256: str | None) -> tuple[Saved, str | None]:
-        """What was saved, and the digest of the photo that the replaced answer had."""
-        with self.database.writing() as session:
-            row = session.scalar(select(Feedback).where(Feedback.prediction_id == entry.prediction_id))
-            created = row is None
-            if row is None:
-                row = Feedback(prediction_id=entry.prediction_id, created_at=datetime.now(UTC))
-                session.add(row)
-            elif row.says(entry, sha256):
-                return Saved(row.id, created), None
-            former = row.image_sha256
-            row.replace(entry, sha256)
-            session.flush()
-            if entry.image is not None:
-                self.images.put(entry.image)
-            return Saved(row.id, created), former
+    def _save_all(self, entries: list[NewFeedback]) -> list[Saved]:
+        """`save` each of ``entries``, in order and in one transaction: all of them or none."""
+        saved: list[tuple[Feedback, bool]] = []
+        photos: dict[str, bytes] = {}
+        former: set[str] = set()
+        put = False
+        try:
+            with self.database.writing() as session:
+                rows = self._by_prediction(session, [entry.prediction_id for entry in entries])
+                for entry in entries:
+                    sha256 = None if entry.image is None else hashlib.sha256(entry.image).hexdigest()
+                    row = rows.get(entry.prediction_id)
+                    created = row is None
+                    if row is None:
+                        row = Feedback(prediction_id=entry.prediction_id, created_at=datetime.now(UTC))
+                        rows[entry.prediction_id] = row
+                        session.add(row)
+                    saved.append((row, created))
+                    if not created and row.says(entry, sha256):
+                        continue
+                    if row.image_sha256 not in (None, sha256):
+                        former.add(str(row.image_sha256))
+                    row.replace(entry, sha256)
+                    if sha256 is not None and entry.image is not None:
+                        photos[sha256] = entry.image
+                session.flush()
+                put = True
+                self._put_all(photos.values())
+        except ApiError:
+            if put:
+                self._drop_if_possible(photos)
+            raise
+        self._drop_if_possible(former)
+        return [Saved(row.id, created) for row, created in saved]
 
-    def _drop_if_possible(self, sha256: str | None) -> None:
-        if sha256 is not None and self.images.exists(sha256):
-            with suppress(ApiError):  # `sweep` finds what cannot be dropped now
-                self.drop_unused([sha256])
+    def _by_prediction(self, session: Session, prediction_ids: list[str]) -> dict[str, Feedback]:
+        rows = session.scalars(select(Feedback).where(Feedback.prediction_id.in_(prediction_ids)))
+        return {row.prediction_id: row for row in rows}
+
+    def _put_all(self, pngs: Collection[bytes]) -> None:
+        if len(pngs) < 2:
+            list(map(self.images.put, pngs))
+            return
+        with ThreadPoolExecutor(min(_PUTS_AT_ONCE, len(pngs))) as threads:  # a disk takes many at once as fast as one
+            list(threads.map(self.images.put, pngs))
+
+    def _drop_if_possible(self, digests: Iterable[str]) -> None:
+        with suppress(ApiError):  # `sweep` finds what cannot be dropped now
+            if there := [sha256 for sha256 in digests if self.images.exists(sha256)]:
+                self.drop_unused(there)
 
     def _rows(self, query: Select[Feedback]) -> list[Feedback]:
         with self.database.reading() as session:
@@ -276,3 +308,10 @@ class FeedbackStore:
 
 
 _AWAITS_REVIEW = (Feedback.correct.is_(False), Feedback.state == "pending")
+
+
+def _in_parts(values: Iterable[Value]) -> Iterator[list[Value]]:
+    """``values`` in lists that one statement takes."""
+    rest = iter(values)
+    while part := list(islice(rest, _IDS_PER_STATEMENT)):
+        yield part
