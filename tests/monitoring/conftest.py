@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from monitoring import tracking
 from monitoring.rows import Table, rows
 from runners.pipeline import Scores
 from settings import Settings
+from tests.postgres import Postgres, server
 
 LABELS = tuple(f"class {i}" for i in range(10))
 Traffic = tuple[NDArray[np.uint8], NDArray[np.int64], Scores]
@@ -51,6 +52,19 @@ def table() -> Callable[..., Table]:
         return rows(pixels, sizes, scores, LABELS, refuse_share)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of an empty feedback store in either database, with photos below ``tmp_path``."""
+    url = request.getfixturevalue("postgres").empty_database() if request.param == "postgresql" else None
+    return Settings(var=tmp_path / "var", database_url=url, image_store=None, retention_days=30)
 
 
 @pytest.fixture(scope="session")
