@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from http_photos import Decoder
 from http_trace import step
 from monitoring.bursts import class_folder, classes_line, save_burst
 from monitoring.feedback import FeedbackStore, NewFeedback
+from monitoring.feedback_row import facts
+from monitoring.keeper import Keeper
 from monitoring.pending import Pending
 from runners.batching import MicroBatcher
 from runners.images import Photo, archive_png
@@ -51,10 +54,11 @@ class Handlers:
         feedback: FeedbackStore,
         recorder: Recorder | None,
         metrics: Metrics | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.settings, self.classes, self.tags = settings, labels, tags
         self._batcher, self._feedback, self._recorder = batcher, feedback, recorder
-        self._metrics = metrics or Metrics()
+        self._metrics, self._keeper = metrics or Metrics(), keeper
         self._decoder = Decoder(settings)
         self._pending = Pending(settings.feedback_minutes * 60, settings.pending_bytes)
         self._saving = 0
@@ -84,6 +88,8 @@ class Handlers:
             self._metrics.predicted(answers)
             for (data, _), answer in zip(photos, answers, strict=True):
                 self._pending.add(answer, data)
+                if self._keeper:
+                    self._keeper.offer(answer, data)
             if self._recorder:
                 pixels = np.stack([photo.pixels for _, photo in photos])
                 sizes = np.array([(photo.width, photo.height) for _, photo in photos], np.int64)
@@ -106,18 +112,15 @@ class Handlers:
         Raises:
             ApiError: 404 for an unknown or expired prediction, 422 for a missing label, 503 when it cannot be stored.
         """
-        item = self._pending.get(prediction_id)
-        if item is None:
-            minutes = f"{self.settings.feedback_minutes:g}"
-            message = f"No prediction {prediction_id[:64]!r} of the last {minutes} minutes; classify the photo again."
-            raise ApiError(404, "unknown_prediction", message)
+        if self._keeper is None and self._pending.get(prediction_id) is None:
+            raise self._unknown(prediction_id)
         if not correct and not (label and label.strip()):
             raise ApiError(422, "label_missing", "When the answer was not correct, label must say what is.")
         if self._saving >= MAX_SAVING:
             raise ApiError(503, "feedback_busy", "Too much feedback is being stored; try again shortly.", 1)
         self._saving += 1
         try:
-            saving = partial(self._save, item.prediction, item.data, correct, label, note)
+            saving = partial(self._save, prediction_id, correct, label, note)
             saved = await asyncio.get_running_loop().run_in_executor(self._savers, saving)
         finally:
             self._saving -= 1
@@ -182,19 +185,23 @@ class Handlers:
             timings=timings,
         )
 
-    def _save(self, prediction: Prediction, data: bytes, correct: bool, label: str | None, note: str | None) -> int:
-        keep = self.settings.keep_images == "feedback"
-        entry = NewFeedback(
-            prediction_id=prediction.prediction_id,
-            correct=correct,
-            label=None if correct else label,
-            note=note or "",
-            predicted_label=prediction.label,
-            best_guess=prediction.best_guess,
-            probability=prediction.probability,
-            in_distribution=prediction.in_distribution,
-            ood_p_value=prediction.ood_p_value,
-            cnn_tag=prediction.model.cnn,
-            image=archive_png(data) if keep else None,
-        )
+    def _save(self, prediction_id: str, correct: bool, label: str | None, note: str | None) -> int:
+        known, png = self._predicted(prediction_id)
+        entry = NewFeedback(correct=correct, label=None if correct else label, note=note or "", image=png, **known)
         return self._feedback.save(entry).id
+
+    def _predicted(self, prediction_id: str) -> tuple[dict[str, Any], bytes | None]:
+        """What was predicted, and the photo where it may be kept: from memory, else from what is kept."""
+        if item := self._pending.get(prediction_id):
+            keep = self.settings.keep_images != "none"
+            return facts(item.prediction), archive_png(item.data) if keep else None
+        row = self._feedback.kept(prediction_id) if self._keeper else None
+        oldest = datetime.now(UTC) - timedelta(minutes=self.settings.feedback_minutes)
+        if row is None or row.created_at < oldest:
+            raise self._unknown(prediction_id)
+        return row.facts, self._feedback.photo(row.image_sha256)
+
+    def _unknown(self, prediction_id: str) -> ApiError:
+        minutes = f"{self.settings.feedback_minutes:g}"
+        message = f"No prediction {prediction_id[:64]!r} of the last {minutes} minutes; classify the photo again."
+        return ApiError(404, "unknown_prediction", message)

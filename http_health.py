@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from monitoring.feedback import FeedbackStore
+from monitoring.image_store import MIN_FREE_BYTES
 from runners.prediction import ApiError
 
 log = logging.getLogger("cifar")
 
 PERIOD_SECONDS = 5.0
-MIN_FREE_BYTES = 1_000_000
-"""Less free space than that is a full disk: a kept photo alone may take as much."""
 
 
 async def _always() -> bool:
@@ -76,18 +75,17 @@ class Health:
     def _works(self) -> bool:
         try:
             url = self._store.database.engine.url
-            folders = [self._store.images.root]
             if url.get_backend_name() == "sqlite":
-                folders.append(Path(str(url.database)).parent)
-            room = all(folder.is_dir() and shutil.disk_usage(folder).free >= MIN_FREE_BYTES for folder in folders)
-            return room and self._store.healthy()
+                folder = Path(str(url.database)).parent
+                if not folder.is_dir() or shutil.disk_usage(folder).free < MIN_FREE_BYTES:
+                    return False
+            return self._store.healthy()
         except Exception:  # whatever a driver or a disk may raise: the watch goes on
             return False
 
     def _mend(self) -> None:
         try:
-            self._store.images.root.mkdir(parents=True, exist_ok=True)
-            self._store.database.migrate()
+            self._store.prepare()
         except (ApiError, OSError) as error:
             log.warning("feedback store: %s", error)
         except Exception as error:  # as above; told with its type, since it may be a fault of ours

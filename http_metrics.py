@@ -36,6 +36,13 @@ class Watched(Protocol):
     feedback_ok: bool
 
 
+class Keeping(Protocol):
+    """The counters of `monitoring.keeper.Keeper`."""
+
+    kept: int
+    lost: int
+
+
 class Metrics:
     """The Prometheus metrics of one process. Labels take values from fixed sets, so that no caller can grow them."""
 
@@ -105,9 +112,11 @@ class Metrics:
         for label in (*labels, "unknown"):
             self._labels.labels(label)
 
-    def watch(self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None) -> None:
+    def watch(
+        self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None, keeper: Keeping | None = None
+    ) -> None:
         """Read these whenever the metrics are asked for."""
-        self._registry.register(_State(batcher, health, recorder))
+        self._registry.register(_State(batcher, health, recorder, keeper))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -119,8 +128,10 @@ class Metrics:
 class _State:
     """A collector of what is kept elsewhere."""
 
-    def __init__(self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None) -> None:
-        self._batcher, self._health, self._recorder = batcher, health, recorder
+    def __init__(
+        self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None, keeper: Keeping | None
+    ) -> None:
+        self._batcher, self._health, self._recorder, self._keeper = batcher, health, recorder, keeper
 
     def collect(self) -> Iterable[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -129,6 +140,11 @@ class _State:
         yield GaugeMetricFamily(
             "cifar_feedback_available", "1 while feedback can be stored, else 0.", float(self._health.feedback_ok)
         )
+        if keeper := self._keeper:
+            text = "Photos kept although nobody gave feedback on them."
+            yield CounterMetricFamily("cifar_photos_kept", text, keeper.kept)
+            text = "Photos that should have been kept and were not: too many at once, or no store."
+            yield CounterMetricFamily("cifar_photos_lost", text, keeper.lost)
         if self._recorder is None:
             return
         seen = self._recorder

@@ -35,7 +35,7 @@ from http_lifecycle import (  # noqa: E402
 from http_observe import log_requests  # noqa: E402
 from http_trace import start_tracing  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
-from monitoring.image_store import ImageStore  # noqa: E402
+from monitoring.keeper import Keeper  # noqa: E402
 from runners.artifacts import read_gate_card, read_network_card  # noqa: E402
 from runners.batching import MicroBatcher, Score  # noqa: E402
 from runners.leaving import when_told_to_leave  # noqa: E402
@@ -88,7 +88,8 @@ class Cifar:
         """In `bentoml serve` itself, before anything is bound: ends it with one sentence."""
         try:
             refuse_open_door(SETTINGS, [address] if (address := chosen_address()) else [])
-        except BadSettingError as error:
+            FeedbackStore.named_by(SETTINGS)
+        except (BadSettingError, ValueError) as error:
             raise SystemExit(f"error: {error}") from None
 
     def __init__(self) -> None:
@@ -110,11 +111,12 @@ class Cifar:
         metrics.serve(SETTINGS, tags, card.labels)
         batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, metrics.batch)
         self.recorder = _start_monitoring(tags, card.labels) if SETTINGS.monitoring else None
-        store = FeedbackStore(SETTINGS.database, ImageStore(SETTINGS.images))
+        store = FeedbackStore.named_by(SETTINGS)
         self.health = Health(store, self._network_ready)
         self.health.start()
-        metrics.watch(batcher, self.health, self.recorder)
-        handlers = Handlers(SETTINGS, card.labels, tags, batcher, store, self.recorder, metrics)
+        self.keeper = _start_keeping(store)
+        metrics.watch(batcher, self.health, self.recorder, self.keeper)
+        handlers = Handlers(SETTINGS, card.labels, tags, batcher, store, self.recorder, metrics, self.keeper)
         add_routes(app, lambda: handlers, SETTINGS)
         add_probes(app, self.health)
         if SETTINGS.page:
@@ -142,6 +144,8 @@ class Cifar:
     def close(self) -> None:
         """Flush what is being profiled."""
         self.health.close()
+        if self.keeper:
+            self.keeper.close()
         if self.recorder:
             since = time.monotonic() - self.told if self.told else 0.0
             self.recorder.close(max(1.0, LEAVE_SECONDS - since))
@@ -164,6 +168,15 @@ def _local(pair: Served) -> Score:
         return await asyncio.get_running_loop().run_in_executor(thread, pipeline.score, pixels)
 
     return score
+
+
+def _start_keeping(store: FeedbackStore) -> Keeper | None:
+    """The keeper of photos without feedback, started; None where the owner wants none of them."""
+    if SETTINGS.keep_images in ("none", "feedback"):
+        return None
+    keeper = Keeper(SETTINGS, store)
+    keeper.start()
+    return keeper
 
 
 def _start_monitoring(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:

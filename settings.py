@@ -73,9 +73,12 @@ class Settings(BaseSettings):
     min_rows: int = Field(30, ge=10, description="fewest rows on which drift is judged")
 
     database_url: str | None = Field(None, description="SQLAlchemy URL of the feedback store; default SQLite in var")
-    image_store: Path | None = Field(None, description="folder of the kept photos; default var/images")
-    keep_images: Literal["none", "feedback"] = Field(
-        "feedback", description="which photos are kept: none, or those that somebody gave feedback on"
+    image_store: str | None = Field(None, description="folder or fsspec URL of the kept photos; default var/images")
+    keep_images: Literal["none", "feedback", "refused", "uncertain", "all"] = Field(
+        "feedback", description="which photos are kept; each word keeps what the one before it keeps, and more"
+    )
+    uncertain_below: float = Field(
+        0.6, gt=0, le=1, description="probability of the best guess below which a photo is uncertain"
     )
     retention_days: int = Field(365, ge=1, description="age at which `monitoring purge` deletes feedback and photos")
     feedback_minutes: float = Field(60.0, gt=0, description="how long after a prediction feedback on it is taken")
@@ -92,8 +95,8 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.var / 'feedback.db'}"
 
     @property
-    def images(self) -> Path:
-        return self.image_store or self.var / "images"
+    def images(self) -> str:
+        return self.image_store or str(self.var / "images")
 
     @property
     def mlflow(self) -> str:

@@ -7,23 +7,22 @@ a row that needs it is being written.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from monitoring.feedback_database import Database, unavailable_as_503
-from monitoring.feedback_row import Feedback, NewFeedback, clean_label
+from monitoring.feedback_row import Feedback, KeptPhoto, NewFeedback, clean_label
 from monitoring.group_commit import GroupCommit
-from monitoring.image_store import ImageStore
+from monitoring.image_store import DamagedImageError, ImageStore, open_images
+from monitoring.remote_images import RemoteImageStore
 from runners.prediction import ApiError
 from settings import Settings
 
@@ -32,6 +31,7 @@ __all__ = [
     "Correction",
     "Feedback",
     "FeedbackStore",
+    "KeptPhoto",
     "NewFeedback",
     "Removed",
     "Saved",
@@ -41,6 +41,8 @@ __all__ = [
 
 State = Literal["pending", "accepted", "rejected"]
 Value = TypeVar("Value", int, str)
+Chosen = Callable[[type[Feedback] | type[KeptPhoto]], ColumnElement[bool]]
+"""The rows of each table that a deletion is about."""
 
 _IDS_PER_STATEMENT = 500
 _PUTS_AT_ONCE = 16
@@ -56,12 +58,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A reviewed correction that may train: the PNG at ``image`` shows ``label``; `ImageStore.get` verifies it."""
+    """A reviewed correction that may train: the photo ``sha256``, which `ImageStore.get` gives, shows ``label``."""
 
     id: int
     label: str
     sha256: str
-    image: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took: ``answers`` rows and ``photos`` files."""
+    """What a deletion took: ``answers`` and ``kept`` rows, and ``photos`` files."""
 
     answers: int
+    kept: int
     photos: int
 
 
@@ -89,7 +91,7 @@ class FeedbackStore:
     Every method raises `ApiError` 503 ``feedback_unavailable`` when the database or the photo folder cannot be used.
     """
 
-    def __init__(self, url: str, images: ImageStore) -> None:
+    def __init__(self, url: str, images: ImageStore | RemoteImageStore) -> None:
         """Name the database by its SQLAlchemy ``url`` (nothing is opened yet); ValueError for one that cannot work."""
         self.database = Database(url)
         self.images = images
@@ -98,20 +100,30 @@ class FeedbackStore:
     @classmethod
     def open(cls, settings: Settings) -> FeedbackStore:
         """The store that ``settings`` name, its folders made and its schema up to date."""
-        store = cls(settings.database, ImageStore(settings.images))
-        with unavailable_as_503():
-            store.images.root.mkdir(parents=True, exist_ok=True)
-        store.database.migrate()
+        store = cls.named_by(settings)
+        store.prepare()
         return store
 
+    @classmethod
+    def named_by(cls, settings: Settings) -> FeedbackStore:
+        """`open` without touching anything yet. Raises ValueError for a URL that cannot work."""
+        return cls(settings.database, open_images(settings.images))
+
+    def prepare(self) -> None:
+        """Make the folders, create or upgrade the schema."""
+        with unavailable_as_503():
+            self.images.prepare()
+        self.database.migrate()
+
     def healthy(self) -> bool:
-        """Whether the table answers and the photo folder takes files."""
+        """Whether the table answers, and photos can be put."""
         try:
             with self.database.reading() as session:
                 session.execute(select(Feedback.id).limit(1))
+            with unavailable_as_503():
+                return self.images.has_room()
         except ApiError:
             return False
-        return os.access(self.images.root, os.W_OK)
 
     def save(self, entry: NewFeedback) -> Saved:
         """Keep ``entry``, durably when this returns.
@@ -145,6 +157,24 @@ class FeedbackStore:
                 counts["confirmed" if correct else state] += number
         return counts
 
+    def kept(self, prediction_id: str) -> KeptPhoto | None:
+        """The photo that is kept because of this prediction."""
+        with self.database.reading() as session:
+            return session.scalar(select(KeptPhoto).where(KeptPhoto.prediction_id == prediction_id))
+
+    def photo(self, sha256: str) -> bytes | None:
+        """The kept photo ``sha256``; None where it is gone or damaged."""
+        with unavailable_as_503():
+            try:
+                return self.images.get(sha256)
+            except (FileNotFoundError, DamagedImageError):
+                return None
+
+    def is_empty(self) -> bool:
+        """Whether there is no row at all."""
+        with self.database.reading() as session:
+            return all(session.scalar(select(table.id).limit(1)) is None for table in (Feedback, KeptPhoto))
+
     def accuracy(self, since: datetime | None = None) -> Accuracy | None:
         """How often people found predictions right in answers since ``since`` (aware datetime); None without answers.
 
@@ -174,7 +204,7 @@ class FeedbackStore:
             .order_by(Feedback.reviewed_at, Feedback.id)
         )
         latest = {row.image_sha256: row for row in self._rows(query) if row.image_sha256}
-        return [Correction(row.id, row.truth, sha256, self.images.path(sha256)) for sha256, row in latest.items()]
+        return [Correction(row.id, row.truth, sha256) for sha256, row in latest.items()]
 
     def set_state(self, ids: Sequence[int], state: State, label: str | None = None) -> int:
         """Review the corrections ``ids``; ``label`` (with accepted only) is the reviewer's in place of the person's.
@@ -212,70 +242,61 @@ class FeedbackStore:
                 session.execute(update(Feedback).where(Feedback.image_sha256 == sha256).values(dhash=dhash))
 
     def delete(self, prediction_id: str) -> bool:
-        """Erase the answer to a prediction, and its photo unless another answer shares it; False if there was none."""
-        if not self.remove(Feedback.prediction_id == prediction_id).answers:
+        """Erase what is stored of a prediction, and its photo unless another one shares it; False if nothing is."""
+        removed = self.remove(lambda table: table.prediction_id == prediction_id)
+        if not (removed.answers or removed.kept):
             return False
         self.database.scrub()
         return True
 
-    def remove(self, condition: ColumnElement[bool], *, dry_run: bool = False) -> Removed:
-        """Delete the rows that meet ``condition`` and photos that only they had; `Database.scrub` does the rest."""
-        kept = select(Feedback.image_sha256).where(~condition, Feedback.image_sha256.is_not(None)).correlate(None)
-        only_theirs = select(Feedback.image_sha256).where(condition, Feedback.image_sha256.not_in(kept)).distinct()
+    def remove(self, chosen: Chosen, *, dry_run: bool = False) -> Removed:
+        """Delete the rows that ``chosen`` picks and photos that only they had; `Database.scrub` does the rest."""
+        photos: set[str] = set()
+        counts = {}
         with self.database.writing() as session:
-            answers = session.scalar(select(func.count()).select_from(Feedback).where(condition)) or 0
-            photos = [sha256 for sha256 in session.scalars(only_theirs) if sha256 is not None]
+            for table in (Feedback, KeptPhoto):
+                which = chosen(table)
+                digests = session.scalars(select(table.image_sha256).where(which).distinct())
+                photos.update(sha256 for sha256 in digests if sha256 is not None)
+                counts[table] = session.scalar(select(func.count()).select_from(table).where(which)) or 0
+                session.execute(delete(table).where(which))
             if dry_run:
-                return Removed(answers, sum(map(self.images.exists, photos)))
-            session.execute(delete(Feedback).where(condition))
+                unused = sum(len(self._unused(session, some)) for some in _in_parts(photos))
+                session.rollback()
+                return Removed(counts[Feedback], counts[KeptPhoto], unused)
         # Rows first: were we to die in between, a photo without a row is swept later, a row without a photo is a fault.
-        return Removed(answers, self.drop_unused(photos))
+        return Removed(counts[Feedback], counts[KeptPhoto], self.drop_unused(photos))
 
     def drop_unused(self, digests: Iterable[str], *, dry_run: bool = False) -> int:
         """Delete those of the photos ``digests`` that no row has; returns their number."""
         dropped = 0
         with self.database.writing() as session:
             for some in _in_parts(digests):
-                chosen = Feedback.image_sha256.in_(some)
-                used = set(session.scalars(select(Feedback.image_sha256).where(chosen).distinct()))
-                unused = [sha256 for sha256 in some if sha256 not in used and self.images.exists(sha256)]
+                unused = self._unused(session, some)
                 dropped += len(unused) if dry_run else sum(map(self.images.delete, unused))
         return dropped
+
+    def _unused(self, session: Session, digests: list[str]) -> list[str]:
+        """Those of the photos ``digests`` that are there and that no row has."""
+        used: set[str | None] = set()
+        for table in (Feedback, KeptPhoto):
+            chosen = table.image_sha256.in_(digests)
+            used.update(session.scalars(select(table.image_sha256).where(chosen).distinct()))
+        return [sha256 for sha256 in digests if sha256 not in used and self.images.exists(sha256)]
 
     def sweep(self, *, dry_run: bool = False) -> int:
         """Delete every photo that no row has, and unfinished files of writers that died; returns their number."""
         with self.database.writing():  # nobody is inside `ImageStore.put` while we hold the lock
-            parts = list(self.images.leftovers())
-            if not dry_run:
-                for part in parts:
-                    part.unlink()
-        return len(parts) + self.drop_unused(self.images.digests(), dry_run=dry_run)
+            parts = self.images.drop_leftovers(dry_run=dry_run)
+        return parts + self.drop_unused(self.images.digests(), dry_run=dry_run)
 
-    def _save_all(self, entries: list[NewFeedback]) -> list[Saved]:
-        """`save` each of ``entries``, in order and in one transaction: all of them or none."""
-        saved: list[tuple[Feedback, bool]] = []
-        photos: dict[str, bytes] = {}
-        former: set[str] = set()
+    @contextmanager
+    def writing_with(self, photos: dict[str, bytes]) -> Iterator[Session]:
+        """A transaction for rows that need ``photos`` (PNG by digest), which may be filled within: all or nothing."""
         put = False
         try:
             with self.database.writing() as session:
-                rows = self._by_prediction(session, [entry.prediction_id for entry in entries])
-                for entry in entries:
-                    sha256 = None if entry.image is None else hashlib.sha256(entry.image).hexdigest()
-                    row = rows.get(entry.prediction_id)
-                    created = row is None
-                    if row is None:
-                        row = Feedback(prediction_id=entry.prediction_id, created_at=datetime.now(UTC))
-                        rows[entry.prediction_id] = row
-                        session.add(row)
-                    saved.append((row, created))
-                    if not created and row.says(entry, sha256):
-                        continue
-                    if row.image_sha256 not in (None, sha256):
-                        former.add(str(row.image_sha256))
-                    row.replace(entry, sha256)
-                    if sha256 is not None and entry.image is not None:
-                        photos[sha256] = entry.image
+                yield session
                 session.flush()
                 put = True
                 self._put_all(photos.values())
@@ -283,6 +304,30 @@ class FeedbackStore:
             if put:
                 self._drop_if_possible(photos)
             raise
+
+    def _save_all(self, entries: list[NewFeedback]) -> list[Saved]:
+        """`save` each of ``entries``, in order and in one transaction: all of them or none."""
+        saved: list[tuple[Feedback, bool]] = []
+        photos: dict[str, bytes] = {}
+        former: set[str] = set()
+        with self.writing_with(photos) as session:
+            rows = self._by_prediction(session, [entry.prediction_id for entry in entries])
+            for entry in entries:
+                sha256 = None if entry.image is None else hashlib.sha256(entry.image).hexdigest()
+                row = rows.get(entry.prediction_id)
+                created = row is None
+                if row is None:
+                    row = Feedback(prediction_id=entry.prediction_id, created_at=datetime.now(UTC))
+                    rows[entry.prediction_id] = row
+                    session.add(row)
+                saved.append((row, created))
+                if not created and row.says(entry, sha256):
+                    continue
+                if row.image_sha256 not in (None, sha256):
+                    former.add(str(row.image_sha256))
+                row.replace(entry, sha256)
+                if sha256 is not None and entry.image is not None:
+                    photos[sha256] = entry.image
         self._drop_if_possible(former)
         return [Saved(row.id, created) for row, created in saved]
 
@@ -298,7 +343,7 @@ class FeedbackStore:
             list(threads.map(self.images.put, pngs))
 
     def _drop_if_possible(self, digests: Iterable[str]) -> None:
-        with suppress(ApiError):  # `sweep` finds what cannot be dropped now
+        with suppress(ApiError, OSError):  # `sweep` finds what cannot be dropped now
             if there := [sha256 for sha256 in digests if self.images.exists(sha256)]:
                 self.drop_unused(there)
 

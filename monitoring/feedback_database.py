@@ -103,6 +103,7 @@ class Database:
                 busy = bool(connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).scalar_one())
             else:
                 connection.execute(text("VACUUM FULL feedback"))
+                connection.execute(text("VACUUM FULL kept_photo"))
         if busy:
             message = "The rows are deleted, but their bytes await the end of another read; run the purge again."
             raise ApiError(503, "feedback_busy", message, retry_after=5)

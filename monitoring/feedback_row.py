@@ -1,15 +1,26 @@
-"""One answer of a person about one prediction: as it arrives (`NewFeedback`) and as it is stored (`Feedback`)."""
+"""The rows of the store: a person's answer (`Feedback`, and `NewFeedback` as it arrives) and a photo (`KeptPhoto`)."""
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, DateTime, Dialect, Double, Index, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from runners.prediction import ApiError
+from runners.prediction import ApiError, Prediction
+
+_FACTS = (
+    "prediction_id",
+    "predicted_label",
+    "best_guess",
+    "probability",
+    "in_distribution",
+    "ood_p_value",
+    "cnn_tag",
+)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -29,7 +40,40 @@ class Base(DeclarativeBase):
     pass
 
 
-class Feedback(Base):
+class Predicted:
+    """The columns of what was predicted of a photo."""
+
+    prediction_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    predicted_label: Mapped[str] = mapped_column(String(64))
+    best_guess: Mapped[str] = mapped_column(String(64))
+    probability: Mapped[float] = mapped_column(Double)
+    in_distribution: Mapped[bool]
+    ood_p_value: Mapped[float] = mapped_column(Double)
+    cnn_tag: Mapped[str] = mapped_column(String(200))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As `facts` of the prediction."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+
+class KeptPhoto(Predicted, Base):
+    """A photo that is kept because of its prediction, whether or not somebody gives feedback on it."""
+
+    __tablename__ = "kept_photo"
+    __table_args__ = (
+        Index("kept_photo_prediction", "prediction_id", unique=True),
+        Index("kept_photo_image", "image_sha256"),
+        Index("kept_photo_created", "created_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_sha256: Mapped[str] = mapped_column(String(64))
+
+
+class Feedback(Predicted, Base):
     """One person's latest answer about one prediction. Confirmations (``correct``) are accepted as they come."""
 
     __tablename__ = "feedback"
@@ -43,18 +87,10 @@ class Feedback(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    prediction_id: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     correct: Mapped[bool]
     label: Mapped[str | None] = mapped_column(String(64))
     note: Mapped[str] = mapped_column(String(1000))
-    predicted_label: Mapped[str] = mapped_column(String(64))
-    best_guess: Mapped[str] = mapped_column(String(64))
-    probability: Mapped[float] = mapped_column(Double)
-    in_distribution: Mapped[bool]
-    ood_p_value: Mapped[float] = mapped_column(Double)
-    cnn_tag: Mapped[str] = mapped_column(String(200))
     image_sha256: Mapped[str | None] = mapped_column(String(64))
     dhash: Mapped[str | None] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(8))
@@ -73,17 +109,7 @@ class Feedback(Base):
 
     def replace(self, entry: NewFeedback, sha256: str | None) -> None:
         """Take over ``entry`` in place of whatever was said and reviewed before."""
-        for name in (
-            "correct",
-            "label",
-            "note",
-            "predicted_label",
-            "best_guess",
-            "probability",
-            "in_distribution",
-            "ood_p_value",
-            "cnn_tag",
-        ):
+        for name in ("correct", "label", "note", *_FACTS):
             setattr(self, name, getattr(entry, name))
         if sha256 is not None and sha256 != self.image_sha256:
             self.image_sha256, self.dhash = sha256, None
@@ -134,6 +160,19 @@ class NewFeedback:
             raise _bad_field(f'The label "{label}" is what was predicted; send correct=true instead.')
         object.__setattr__(self, "note", note)
         object.__setattr__(self, "label", None if self.correct else label)
+
+
+def facts(prediction: Prediction) -> dict[str, Any]:
+    """What is stored of ``prediction``, by the names of the columns and of `NewFeedback`."""
+    return {
+        "prediction_id": prediction.prediction_id,
+        "predicted_label": prediction.label,
+        "best_guess": prediction.best_guess,
+        "probability": prediction.probability,
+        "in_distribution": prediction.in_distribution,
+        "ood_p_value": prediction.ood_p_value,
+        "cnn_tag": prediction.model.cnn,
+    }
 
 
 def clean_label(text: str) -> str:

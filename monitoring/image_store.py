@@ -6,14 +6,41 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+if TYPE_CHECKING:
+    from monitoring.remote_images import RemoteImageStore
+
+MIN_FREE_BYTES = 1_000_000
+"""Less free space than that is a full disk: a kept photo alone may take as much."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedImageError(Exception):
     """A kept photo whose bytes no longer have the digest it is named by."""
+
+
+def open_images(address: str) -> ImageStore | RemoteImageStore:
+    """The photos in a folder, given as path or ``file://`` URL, or at any other URL that fsspec can address.
+
+    Raises:
+        ValueError: no such kind of URL is known, or its package is not installed.
+    """
+    scheme, _, rest = address.partition("://")
+    if not rest or scheme == "file":
+        return ImageStore(Path(rest or address))
+    from monitoring.remote_images import RemoteImageStore
+
+    return RemoteImageStore(address)
+
+
+def check_digest(sha256: str) -> None:
+    """Raise ValueError for anything but 64 lower-case hex digits."""
+    if not DIGEST.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is not a SHA-256 digest of 64 lower-case hex digits.")
 
 
 class ImageStore:
@@ -21,6 +48,15 @@ class ImageStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def prepare(self) -> None:
+        """Make the folder; raises OSError."""
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def has_room(self) -> bool:
+        """Whether the folder is there and takes files."""
+        there = self.root.is_dir() and os.access(self.root, os.W_OK)
+        return there and shutil.disk_usage(self.root).free >= MIN_FREE_BYTES
 
     def put(self, png: bytes) -> str:
         """Keep ``png`` and return its SHA-256 (64 lower-case hex digits); on disk, folders included, when it returns.
@@ -67,9 +103,12 @@ class ImageStore:
 
     def path(self, sha256: str) -> Path:
         """Where the photo ``sha256`` lies or would lie. Raises ValueError for anything but 64 lower-case hex digits."""
-        if not _DIGEST.fullmatch(sha256):
-            raise ValueError(f"{sha256!r} is not a SHA-256 digest of 64 lower-case hex digits.")
+        check_digest(sha256)
         return self.root / sha256[:2] / sha256[2:4] / f"{sha256}.png"
+
+    def place(self, sha256: str) -> str:
+        """`path`, for people."""
+        return str(self.path(sha256))
 
     def exists(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
@@ -87,14 +126,16 @@ class ImageStore:
     def digests(self) -> Iterator[str]:
         """SHA-256 of every photo kept here; files that are not ours by name and place are passed over."""
         for path in self.root.glob("??/??/*.png"):
-            if _DIGEST.fullmatch(path.stem) and path == self.path(path.stem):
+            if DIGEST.fullmatch(path.stem) and path == self.path(path.stem):
                 yield path.stem
 
-    def leftovers(self) -> Iterator[Path]:
-        """Unfinished files of writers that died within `put`, or that are inside it just now."""
-        for path in self.root.glob("??/??/*.part"):
-            if _DIGEST.fullmatch(path.name.split(".")[0]):
-                yield path
+    def drop_leftovers(self, *, dry_run: bool = False) -> int:
+        """Delete unfinished files of writers that died within `put`, while none is inside it; returns their number."""
+        parts = [path for path in self.root.glob("??/??/*.part") if DIGEST.fullmatch(path.name.split(".")[0])]
+        if not dry_run:
+            for part in parts:
+                part.unlink(missing_ok=True)
+        return len(parts)
 
     @staticmethod
     def _holds(path: Path, png: bytes) -> bool:

@@ -113,7 +113,7 @@ def _list(store: FeedbackStore, limit: int, as_json: bool) -> int:
                 f"{row.predicted_label} ({row.best_guess} {row.probability:.2f})",
                 str(row.label),
                 _marks_text(marks[row.id]) or "-",
-                "not kept" if row.image_sha256 is None else str(store.images.path(row.image_sha256)),
+                "not kept" if row.image_sha256 is None else store.images.place(row.image_sha256),
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -155,7 +155,7 @@ def _as_json(store: FeedbackStore, row: Feedback, marks: Marks) -> dict[str, Any
         "in_distribution": row.in_distribution,
         "ood_p_value": row.ood_p_value,
         "model": row.cnn_tag,
-        "photo": None if row.image_sha256 is None else str(store.images.path(row.image_sha256)),
+        "photo": None if row.image_sha256 is None else store.images.place(row.image_sha256),
         "marks": marks.names,
         **asdict(marks),
     }

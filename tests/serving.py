@@ -19,10 +19,10 @@ from http_api import add_fallback, add_probes, add_routes, new_app
 from http_handlers import Handlers
 from http_health import Health
 from monitoring.feedback import FeedbackStore
-from monitoring.image_store import ImageStore
+from monitoring.keeper import Keeper
 from runners.batching import MicroBatcher, Score
 from runners.pipeline import Scores
-from runners.prediction import ModelTags
+from runners.prediction import ModelTags, Prediction, Timings
 from settings import Settings
 
 LABELS = ("cat", "dog")
@@ -60,6 +60,7 @@ class World:
     batcher: MicroBatcher
     health: Health
     settings: Settings
+    keeper: Keeper | None = None
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, **options)
@@ -81,22 +82,39 @@ def world(
 ) -> World:
     """The application over folder ``var``; options are settings."""
     settings = Settings(var=var, data_dir=var / "data", **{"page": False, **options})
-    store = FeedbackStore(settings.database, ImageStore(settings.images))
+    store = FeedbackStore.named_by(settings)
     if migrate:
-        store.images.root.mkdir(parents=True, exist_ok=True)
-        store.database.migrate()
+        store.prepare()
     app = new_app(settings)
     metrics = app.state.metrics
     tags = ModelTags(cnn="cifar_cnn:1", forest="ood_forest:1")
     metrics.serve(settings, tags, LABELS)
     batcher = MicroBatcher(score, settings.max_batch, settings.max_queue, settings.max_wait_seconds, metrics.batch)
     health = Health(store, network_ready) if network_ready else Health(store)
-    metrics.watch(batcher, health, None)
-    handlers = Handlers(settings, LABELS, tags, batcher, store, None, metrics)
+    keeper = Keeper(settings, store) if settings.keep_images not in ("none", "feedback") else None
+    metrics.watch(batcher, health, None, keeper)
+    handlers = Handlers(settings, LABELS, tags, batcher, store, None, metrics, keeper)
     add_routes(app, lambda: handlers, settings)
     add_probes(app, health)
     add_fallback(app)
-    return World(app, handlers, batcher, health, settings)
+    return World(app, handlers, batcher, health, settings, keeper)
+
+
+def predicted(**changes: Any) -> Prediction:
+    """A prediction that nobody made."""
+    fields: dict[str, Any] = {
+        "prediction_id": "p",
+        "label": "cat",
+        "best_guess": "cat",
+        "probability": 0.9,
+        "probabilities": {"cat": 0.9, "dog": 0.1},
+        "in_distribution": True,
+        "ood_score": 0.1,
+        "ood_p_value": 0.5,
+        "model": ModelTags(cnn="cifar_cnn:1", forest="ood_forest:1"),
+        "timings": Timings(decode_ms=1, predict_ms=1),
+    }
+    return Prediction(**fields | changes)
 
 
 def photo(brightness: int = 200, size: tuple[int, int] = (32, 32), kind: str = "PNG") -> bytes:

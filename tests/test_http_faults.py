@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from http_health import MIN_FREE_BYTES
+from monitoring.image_store import MIN_FREE_BYTES
 from tests.serving import World, classify, photo, world
 
 
@@ -68,12 +68,12 @@ def garbage(here: World) -> None:
 
 def photos_replaced_by_file(here: World) -> None:
     shutil.rmtree(here.settings.images)
-    here.settings.images.write_bytes(b"")
+    Path(here.settings.images).write_bytes(b"")
 
 
 def photos_back(here: World) -> None:
-    here.settings.images.unlink()
-    here.settings.images.mkdir()
+    Path(here.settings.images).unlink()
+    Path(here.settings.images).mkdir()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 disk.setattr("monitoring.image_store.os.fsync", full)
                 disk.setattr("http_health.shutil.disk_usage", lambda _: SimpleNamespace(free=MIN_FREE_BYTES - 1))
                 await check_broken(here, client)
-                assert not list(here.settings.images.rglob("*.part")), "nothing is kept by half"
+                assert not list(Path(here.settings.images).rglob("*.part")), "nothing is kept by half"
             await check_well(here, client)
 
     asyncio.run(main())

@@ -52,6 +52,25 @@ def test_it_does_not_start_open_to_others_without_a_token(var: Path) -> None:
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("CIFAR_DATABASE_URL", "nonsense"), ("CIFAR_IMAGE_STORE", "nonsense://key:secret@bucket")]
+)
+def test_it_does_not_start_with_a_feedback_store_that_cannot_work(var: Path, name: str, value: str) -> None:
+    done = subprocess.run(
+        serve_command(free_port()),
+        cwd=ROOT,
+        env=environment(var, **{name: value}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "is not usable" in line
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
 def test_it_tells_little_logs_json_and_leaves_in_time(var: Path) -> None:
     tokens = {"CIFAR_API_TOKENS": '["secret"]'}
     with server(var, "--host", "0.0.0.0", CIFAR_PAGE="false", **tokens) as (client, process, log):

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from monitoring import purge
 from monitoring.feedback import Feedback, FeedbackStore, NewFeedback
+from monitoring.keeper import keep
 from settings import Settings
+from tests.postgres import Postgres
+from tests.serving import predicted
 
 Run = Callable[..., int]
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(var=tmp_path / "var", database_url=None, image_store=None, retention_days=30)
+def settings(place: Settings) -> Settings:
+    """In SQLite and in PostgreSQL, one after the other."""
+    return place
 
 
 @pytest.fixture
@@ -70,6 +76,13 @@ def save(store: FeedbackStore, prediction_id: str, image: bytes | None = None, d
         session.execute(update(Feedback).where(Feedback.prediction_id == prediction_id).values(created_at=given))
 
 
+def keep_photo(
+    store: FeedbackStore, prediction_id: str, png: bytes, days_ago: float = 0, predicted_label: str = "cat"
+) -> None:
+    prediction = predicted(prediction_id=prediction_id, label=predicted_label)
+    keep(store, [(prediction, png)], datetime.now(UTC) - timedelta(days=days_ago))
+
+
 def left(store: FeedbackStore) -> set[str]:
     return {row.prediction_id for row in store.pending()}
 
@@ -78,6 +91,7 @@ def files_with(settings: Settings, secret: bytes) -> list[Path]:
     return [path for path in settings.var.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_one_prediction_goes_with_every_byte(store: FeedbackStore, settings: Settings, command: Run) -> None:
     save(store, "gone")
     save(store, "kept")
@@ -90,12 +104,74 @@ def test_one_prediction_goes_with_every_byte(store: FeedbackStore, settings: Set
     assert files_with(settings, b"photo-of-kept")
 
 
+def test_postgresql_keeps_no_deleted_byte_in_its_tables(postgres: Postgres, tmp_path: Path) -> None:
+    store = FeedbackStore.open(Settings(var=tmp_path, database_url=postgres.empty_database(), image_store=None))
+    keep_photo(store, "gone", b"photo", predicted_label="label-about-gone")
+    save(store, "gone")
+    save(store, "kept")
+
+    def tables_with(secret: bytes) -> list[Path]:
+        with store.database.engine.connect() as connection:
+            connection.execute(text("CHECKPOINT"))
+        return [path for path in (postgres.folder / "data" / "base").rglob("*") if secret in path_bytes(path)]
+
+    assert tables_with(b"remark-about-gone")
+    assert tables_with(b"label-about-gone")
+    assert store.delete("gone")
+    assert tables_with(b"remark-about-gone") == tables_with(b"label-about-gone") == []
+    assert tables_with(b"remark-about-kept")
+
+
+def path_bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def test_a_kept_photo_goes_with_its_prediction_its_age_and_all(
+    store: FeedbackStore, report: Callable[..., dict[str, Any]]
+) -> None:
+    for name, age in {"asked": 1.0, "old": 40.0, "new": 1.0}.items():
+        keep_photo(store, name, f"photo {name}".encode(), days_ago=age)
+    save(store, "answered", b"photo old")
+    expected = {"dry_run": False, "answers": 0, "kept": 1, "photos": 1, "orphans": 0, "spool_files": 0}
+    assert report("--prediction-id", "asked") == expected
+    assert report("--dry-run") == expected | {"dry_run": True, "photos": 0}
+    assert report() == expected | {"photos": 0}, "somebody answered about the same photo"
+    assert store.kept("new") is not None
+    assert (store.kept("asked"), store.kept("old")) == (None, None)
+    assert report("--all", "--yes") == expected | {"answers": 1, "photos": 2}
+    assert store.is_empty()
+    assert list(store.images.digests()) == []
+
+
+def test_an_answer_and_its_kept_photo_go_together(store: FeedbackStore, command: Run) -> None:
+    keep_photo(store, "both", b"same")
+    save(store, "both", b"same")
+    assert command("--prediction-id", "both") == 0
+    assert store.is_empty()
+    assert list(store.images.digests()) == []
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_old_spooled_files_go_and_waiting_ones_stay(
+    settings: Settings, report: Callable[..., dict[str, Any]], store: FeedbackStore
+) -> None:
+    spool = settings.var / "spool"
+    spool.mkdir()
+    for name, days in {"old.damaged": 31, "waiting.bin": 29}.items():
+        (spool / name).write_bytes(b"rows")
+        then = time.time() - days * 86_400
+        os.utime(spool / name, (then, then))
+    assert report("--dry-run")["spool_files"] == 1
+    assert report()["spool_files"] == 1
+    assert [path.name for path in spool.iterdir()] == ["waiting.bin"]
+
+
 def test_retention_is_the_default_and_days_can_be_chosen(
     store: FeedbackStore, report: Callable[..., dict[str, Any]]
 ) -> None:
     for name, age in {"new": 0.0, "week": 7.5, "recent": 29.9, "old": 30.1}.items():
         save(store, name, days_ago=age)
-    expected = {"dry_run": False, "answers": 1, "photos": 1, "orphans": 0, "spool_files": 0}
+    expected = {"dry_run": False, "answers": 1, "kept": 0, "photos": 1, "orphans": 0, "spool_files": 0}
     assert report() == expected
     assert left(store) == {"new", "week", "recent"}
     assert report("--older-than-days", "7") == expected | {"answers": 2, "photos": 2}
@@ -117,12 +193,20 @@ def test_all_leaves_nothing(store: FeedbackStore, settings: Settings, report: Ca
     store.images.put(b"an orphan")
     (settings.var / "spool" / "deep").mkdir(parents=True)
     (settings.var / "spool" / "deep" / "rows.bin").write_bytes(b"spooled rows")
-    assert report("--all", "--yes") == {"dry_run": False, "answers": 3, "photos": 3, "orphans": 1, "spool_files": 1}
+    assert report("--all", "--yes") == {
+        "dry_run": False,
+        "answers": 3,
+        "kept": 0,
+        "photos": 3,
+        "orphans": 1,
+        "spool_files": 1,
+    }
     assert sum(store.counts().values()) == 0
     for secret in (b"remark-about", b"photo-of", b"an orphan", b"spooled rows"):
         assert files_with(settings, secret) == []
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_the_database_file_shrinks(store: FeedbackStore, settings: Settings, command: Run) -> None:
     for number in range(60):
         save(store, f"p{number}" + "x" * 50)
@@ -145,9 +229,9 @@ def test_a_dry_run_tells_the_same_numbers_and_deletes_nothing(
     assert len(list(store.images.digests())) == 3
     assert files_with(settings, b"spooled rows")
     assert dry == report() | {"dry_run": True} == {
-        "dry_run": True, "answers": 1, "photos": 1, "orphans": 1, "spool_files": 0,
+        "dry_run": True, "answers": 1, "kept": 0, "photos": 1, "orphans": 1, "spool_files": 0,
     }  # fmt: skip
-    assert dry_all == {"dry_run": True, "answers": 2, "photos": 2, "orphans": 1, "spool_files": 1}
+    assert dry_all == {"dry_run": True, "answers": 2, "kept": 0, "photos": 2, "orphans": 1, "spool_files": 1}
 
 
 def test_orphans_and_unfinished_files_are_swept(
@@ -157,7 +241,7 @@ def test_orphans_and_unfinished_files_are_swept(
     orphan = store.images.path(store.images.put(b"an orphan"))
     part = orphan.with_name(f"{orphan.stem}.00c0ffee.part")
     part.write_bytes(b"half a pho")
-    foreign = settings.images / "readme.txt"
+    foreign = settings.var / "images" / "readme.txt"
     foreign.write_text("not ours")
     assert report()["orphans"] == 2
     assert [path.exists() for path in (orphan, part, foreign)] == [False, False, True]
@@ -178,7 +262,7 @@ def test_the_sentence_for_people(store: FeedbackStore, command: Run, capsys: pyt
     save(store, "old", days_ago=90)
     assert command("--dry-run") == 0
     assert command() == 0
-    numbers = "1 answers, 1 photos, 0 orphan files, 0 spooled files."
+    numbers = "1 answers, 0 kept predictions, 1 photos, 0 orphan files, 0 spooled files."
     assert capsys.readouterr().out == f"Would delete {numbers}\nDeleted {numbers}\n"
 
 
@@ -190,7 +274,7 @@ def test_the_sentence_for_people(store: FeedbackStore, command: Run, capsys: pyt
         (("--older-than-days", "5", "--prediction-id", "p"), "Choose one"),
         (("--older-than-days", "0"), "1 to 36,500"),
         (("--older-than-days", "99999999999"), "1 to 36,500"),
-        (("--prediction-id", "nobody"), "no feedback on the prediction 'nobody'"),
+        (("--prediction-id", "nobody"), "Nothing is stored of the prediction 'nobody'"),
     ],
 )
 def test_bad_input_is_one_line_and_deletes_nothing(
@@ -204,6 +288,7 @@ def test_bad_input_is_one_line_and_deletes_nothing(
     assert left(store) == {"p"}
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_a_store_that_cannot_be_used_is_exit_code_3(
     command: Run, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
