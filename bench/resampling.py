@@ -1,11 +1,11 @@
 """`python -m bench.resampling [FOLDER]`: how a photo should become 32×32: accuracy under each crop and filter.
 
-FOLDER has a sub-folder per class with photos that the served network was not trained on. Without it there are two
-substitutes. A proxy of the network's own classes: CIFAR-10 test photos enlarged eight times by two methods that are
-none of the filters compared, with sensor noise and JPEG, in three framings of a 3:2 or 2:3 photo: the object in the
-middle with more scene at both ends, the object to one side with more scene at the other, and the object filling the
-long side, a sixth cut off at either side of it. And, where the data root has captured photos, real ones at their own
-size and shape: what a linear classifier on the network's embedding makes of them.
+A narrow network is trained on CIFAR-10 alone, so that no choice of ours is in it yet. FOLDER has a sub-folder per
+class of CIFAR-10 with photos. Without it there are two substitutes. A proxy: held-out CIFAR-10 photos enlarged eight
+times by two methods that are none of the filters compared, with sensor noise and JPEG, in three framings of a 3:2 or
+2:3 photo: the object in the middle with more scene at both ends, the object to one side with more scene at the other,
+and the object filling the long side, a sixth cut off at either side of it. And, where the data root has captured
+photos, real ones at their own size and shape: what a linear classifier on the network's embedding makes of them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runners.images import CROP, RESAMPLE, Crop, archive_png, to_square
-from runners.pipeline import Pipeline
+from runners.network import Network
 from runners.prediction import ApiError
-from settings import Settings, configure_environment
+from settings import ROOT, Settings, configure_environment, read_settings
+from training.sources import Labelled
 
 CROPS: tuple[Crop, ...] = ("centre", "pad", "squash")
 FILTERS = {
@@ -35,6 +36,7 @@ FILTERS = {
 SERVED = (CROP, next(name for name, resample in FILTERS.items() if resample == RESAMPLE))
 FRAMINGS = ("object in the middle", "object to one side", "object fills the photo")
 SIDE, NOISE, QUALITY = 256, 4.0, 90
+WIDTHS, EPOCHS = (24, 96, 96), 5
 MARGIN = 1.0
 """Percentage points behind the best choice within which the served one is good enough."""
 
@@ -44,34 +46,66 @@ Cell = tuple[str, str, str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.resampling", description="accuracy by crop and filter")
-    parser.add_argument("folder", nargs="?", type=Path, help="photos by class that the network was not trained on")
-    parser.add_argument("--photos", type=int, default=1000, help="CIFAR-10 test photos of the proxy")
+    parser.add_argument("folder", nargs="?", type=Path, help="photos by class of CIFAR-10")
+    parser.add_argument("--photos", type=int, default=1000, help="held-out CIFAR-10 photos of the proxy")
     arguments = parser.parse_args()
-    settings = Settings()
+    settings = read_settings()
     configure_environment(settings)
-    from runners.store import load_pipeline
-
-    pipeline = load_pipeline(settings)
+    network, names, (pixels, labels) = cifar10_network(settings)
     captured = settings.data_root / "captured"
     if arguments.folder:
-        right = measure(pipeline, own_photos(arguments.folder, pipeline.labels))
+        right = measure(network, own_photos(arguments.folder, names))
         if not right:
-            print(f"error: {arguments.folder} has no photos of the network's classes", file=sys.stderr)
+            print(f"error: {arguments.folder} has no photos of {', '.join(names)}", file=sys.stderr)
             return 1
     else:
-        from training.sources import load_cifar10
-
-        pixels, labels = load_cifar10(settings.data_root, "test")
         pixels, labels = pixels[: arguments.photos], labels[: arguments.photos]
-        right = measure(pipeline, proxy(pixels, labels))
+        right = measure(network, proxy(pixels, labels))
         if captured.is_dir():
-            right |= probe(pipeline, captured)
-        plain = (pipeline.score(pixels, 250).best == labels).mean()
-        print(f"{len(pixels):,} CIFAR-10 test photos, of which the network has {plain:.1%} right at their own 32x32")
+            right |= probe(network, captured)
+        plain = (best(network, pixels) == labels).mean()
+        print(
+            f"{len(pixels):,} held-out CIFAR-10 photos, of which the network has {plain:.1%} right at their own 32x32"
+        )
     for scene in _scenes(right):
         print(f"{scene}: {len(right[scene, *SERVED]):,} photos")
     _print_table(right)
     return _print_target(right)
+
+
+def cifar10_network(settings: Settings) -> tuple[Network, tuple[str, ...], Labelled]:
+    """A network of the classes of CIFAR-10 alone, their names, and its held-out photos."""
+    from runners.network import from_keras
+    from training import dataset
+    from training.config import read_config
+    from training.fit import fit
+    from training.network import served_form
+    from training.progress import progress_bar
+    from training.runs import open_run
+
+    data = dataset.load(settings.var / "dataset")
+    (pixels, labels), sources = data.held_out()
+    ten = np.unique(labels[sources == "cifar10"])
+
+    def own(part: Labelled, kinds: NDArray[np.str_]) -> Labelled:
+        rows = kinds == "cifar10"
+        return part[0][rows], np.searchsorted(ten, part[1][rows])
+
+    config = read_config(ROOT / "training" / "quick.yaml").model_copy(
+        update={"name": "resampling", "widths": WIDTHS, "epochs": EPOCHS, "balance": "plain"}
+    )
+    train, validation = (own(data[split], data.sources[split]) for split in ("train", "validation"))
+    with progress_bar() as progress:
+        folder = open_run(settings.var / "bench", config, data.digest).fit
+        model = fit(config, train, validation, len(ten), folder, progress)
+    held_out = own((pixels, labels), sources)
+    return from_keras(served_form(model, mirror=True)), tuple(data.labels[label] for label in ten), held_out
+
+
+def best(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    from training.export import outputs
+
+    return outputs(network, pixels)[0].argmax(axis=1)
 
 
 def own_photos(folder: Path, labels: Iterable[str]) -> Iterator[tuple[str, Image.Image, int]]:
@@ -123,7 +157,7 @@ def framed(large: NDArray[np.float64], framing: str, upright: bool, other_side: 
     return np.pad(large, (ends, (0, 0), (0, 0)) if upright else ((0, 0), ends, (0, 0)), mode="symmetric")
 
 
-def measure(pipeline: Pipeline, scenes: Iterable[tuple[str, Image.Image, int]]) -> dict[Cell, NDArray[np.bool_]]:
+def measure(network: Network, scenes: Iterable[tuple[str, Image.Image, int]]) -> dict[Cell, NDArray[np.bool_]]:
     """Whether the network is right, per photo, for each scene, crop and filter."""
     shrunk: dict[Cell, list[NDArray[np.uint8]]] = {}
     truth: dict[str, list[int]] = {}
@@ -133,12 +167,11 @@ def measure(pipeline: Pipeline, scenes: Iterable[tuple[str, Image.Image, int]]) 
             for name, resample in FILTERS.items():
                 shrunk.setdefault((scene, crop, name), []).append(to_square(image, crop, resample))
     return {
-        cell: np.asarray(pipeline.score(np.stack(photos), 250).best == np.array(truth[cell[0]]))
-        for cell, photos in shrunk.items()
+        cell: np.asarray(best(network, np.stack(photos)) == np.array(truth[cell[0]])) for cell, photos in shrunk.items()
     }
 
 
-def probe(pipeline: Pipeline, folder: Path) -> dict[Cell, NDArray[np.bool_]]:
+def probe(network: Network, folder: Path) -> dict[Cell, NDArray[np.bool_]]:
     """As `measure`, of a linear classifier on the network's embedding of the photos below ``folder``/<class>.
 
     Logistic regression on standardized features, five stratified folds: each photo is judged by a fit without it.
@@ -148,6 +181,8 @@ def probe(pipeline: Pipeline, folder: Path) -> dict[Cell, NDArray[np.bool_]]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from training.export import outputs
+
     found = list(own_photos(folder, sorted(path.name for path in folder.iterdir() if path.is_dir())))
     truth = np.array([label for _, _, label in found])
     right: dict[Cell, NDArray[np.bool_]] = {}
@@ -156,7 +191,7 @@ def probe(pipeline: Pipeline, folder: Path) -> dict[Cell, NDArray[np.bool_]]:
             photos = np.stack([to_square(image, crop, resample) for _, image, _ in found])
             model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
             folds = StratifiedKFold(5, shuffle=True, random_state=0)
-            guesses = cross_val_predict(model, pipeline.score(photos, 250).embedding, truth, cv=folds)
+            guesses = cross_val_predict(model, outputs(network, photos)[1], truth, cv=folds)
             right["captured, linear probe", crop, name] = np.asarray(guesses == truth)
     return right
 
