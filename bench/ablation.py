@@ -45,12 +45,12 @@ def main() -> int:
     settings = read_settings()
     configure_environment(settings)
     from runners.network import from_keras
+    from runners.progress import progress_bar
     from training import dataset
     from training.config import read_config
     from training.export import outputs
     from training.fit import fit
     from training.network import served_form
-    from training.progress import progress_bar
     from training.runs import open_run
 
     data = dataset.load(settings.var / "dataset")

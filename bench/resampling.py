@@ -76,11 +76,11 @@ def main() -> int:
 def cifar10_network(settings: Settings) -> tuple[Network, tuple[str, ...], Labelled]:
     """A network of the classes of CIFAR-10 alone, their names, and its held-out photos."""
     from runners.network import from_keras
+    from runners.progress import progress_bar
     from training import dataset
     from training.config import read_config
     from training.fit import fit
     from training.network import served_form
-    from training.progress import progress_bar
     from training.runs import open_run
 
     data = dataset.load(settings.var / "dataset")

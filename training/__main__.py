@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    from runners.progress import progress_bar
     from training import steps
     from training.config import read_config
-    from training.progress import progress_bar
 
     if arguments.command == "rollback":
         return steps.rollback(settings)

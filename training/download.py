@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.readers import Progress, SourceError
+from runners.progress import Progress
+from training.readers import SourceError
 
 CHUNK = 1 << 16
 """Bytes written at a time; of a connection that breaks, at most as many are lost."""

@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,6 @@ _ROWS = 1000  # rows that a reader holds as objects at a time
 
 class SourceError(Exception):
     """Data that is missing or not what it should be; the message says where and what to do."""
-
-
-class Progress(Protocol):
-    """Told what is being done, how many units are done and of how many; ``note`` says where in the work that is."""
-
-    def __call__(self, what: str, done: int, total: int, note: str = "", unit: str = "images") -> None: ...
 
 
 def read_batch(path: Path, label_key: bytes = b"labels") -> tuple[NDArray[np.uint8], list[int]]:

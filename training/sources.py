@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.images import SIDE, read_photo
+from runners.progress import Progress
 from training.classes import Classes
 from training.download import Archive, UnavailableError, fetch
 from training.readers import (
     CIFAR10_LABELS,
     CIFAR100_LABELS,
-    Progress,
     SourceError,
     batch_rows,
     folder_files,

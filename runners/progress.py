@@ -6,8 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from training.sources import Progress
+
+class Progress(Protocol):
+    """Told what is being done, how many units are done and of how many; ``note`` says where in the work that is."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "", unit: str = "images") -> None: ...
 
 
 @contextmanager
