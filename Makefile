@@ -1,6 +1,7 @@
 # The commands of the project. `make serve` and `make test` do everything that they need on a fresh machine.
 PORT ?= 3000
 PYTHON ?= python3
+IMAGE ?= cifar
 VENV := .venv
 BIN := $(VENV)/bin
 export BENTOML_HOME ?= $(CURDIR)/var/bentoml
@@ -8,8 +9,8 @@ export BENTOML_DO_NOT_TRACK ?= True
 CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
-.PHONY: serve test train mlflow bento lint format lock clean
-.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate
+.PHONY: serve test train mlflow bento container lint format lock clean
+.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
 
 serve: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
@@ -28,11 +29,15 @@ mlflow: $(VENV)/.ready
 
 bento: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
-	@CIFAR_RUNNERS=separate $(BIN)/bentoml build  # lists the runners too; which composition is served is a setting
+	@$(BIN)/python scripts/bento.py
 
-bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate
+container: $(VENV)/.ready
+	@$(BIN)/python -m runners starters
+	@BIN=$(BIN) IMAGE=$(IMAGE) sh scripts/container.sh
 
-bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate: $(VENV)/.ready
+bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
+
+bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start: $(VENV)/.ready
 	@$(BIN)/python -m $(subst -,.,$@)
 
 lint: $(VENV)/.ready

@@ -45,8 +45,8 @@ def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.Comp
     )
 
 
-def serve_command(port: int, *arguments: str) -> list[str]:
-    return [str(Path(sys.executable).parent / "bentoml"), "serve", "service:Cifar", "--port", str(port), *arguments]
+def serve_command(port: int, *arguments: str, target: str = "service:Cifar") -> list[str]:
+    return [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port), *arguments]
 
 
 def free_port() -> int:
@@ -62,13 +62,15 @@ def descendants(pid: int) -> list[int]:
 
 
 @contextmanager
-def server(var: Path, *arguments: str, **extra: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes], Path]]:
+def server(
+    var: Path, *arguments: str, target: str = "service:Cifar", cwd: Path = ROOT, **extra: str
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes], Path]]:
     """A server over folder ``var`` that is ready: a client of it, its process and its log. ``extra``: environment."""
     port, log = free_port(), var / f"server-{time.monotonic_ns()}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            serve_command(port, *arguments),
-            cwd=ROOT,
+            serve_command(port, *arguments, target=target),
+            cwd=cwd,
             env=environment(var, **extra),
             stdout=file,
             stderr=subprocess.STDOUT,
