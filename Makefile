@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
-.PHONY: serve test train mlflow bento container lint format lock clean
+.PHONY: serve test train mlflow bento container release-check lint format lock clean
 .PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
 
 serve: $(VENV)/.ready
@@ -34,6 +34,9 @@ bento: $(VENV)/.ready
 container: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
 	@BIN=$(BIN) IMAGE=$(IMAGE) sh scripts/container.sh
+
+release-check:
+	@PYTHON=$(PYTHON) PORT=$(PORT) sh scripts/release_check.sh
 
 bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
 
