@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from http_guard import is_owner
-from http_metrics import Metrics
+from http_metrics import Metrics, Recorded
 from http_photos import Decoder
 from http_trace import step
 from monitoring.bursts import class_folder, classes_line, save_burst
@@ -36,28 +37,41 @@ MAX_SAVING = 64
 threads of their own, because those of asyncio are few and everybody's."""
 
 
-class Recorder(Protocol):
+class Recorder(Recorded, Protocol):
     """Where each result goes to be profiled; must not block."""
 
     def record(self, pixels: NDArray[np.uint8], sizes: NDArray[np.int64], scores: Scores) -> None: ...
 
+    def close(self, timeout: float = ...) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Serving:
+    """The pair that answers, and what is its alone. ``calls`` of it are in flight."""
+
+    tags: ModelTags
+    labels: tuple[str, ...]
+    batcher: MicroBatcher
+    recorder: Recorder | None
+    calls: int = 0
+
 
 class Handlers:
-    """The calls of the API over a batcher, a feedback store and a recorder; for one event loop."""
+    """The calls of the API over a pair and a feedback store; for one event loop.
+
+    ``serving`` may be replaced between two calls. A call goes through one pair from its first photo to its last.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        labels: tuple[str, ...],
-        tags: ModelTags,
-        batcher: MicroBatcher,
+        serving: Serving,
         feedback: FeedbackStore,
-        recorder: Recorder | None,
         metrics: Metrics | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        self.settings, self.classes, self.tags = settings, labels, tags
-        self._batcher, self._feedback, self._recorder = batcher, feedback, recorder
+        self.settings, self.serving = settings, serving
+        self._feedback = feedback
         self._metrics, self._keeper = metrics or Metrics(), keeper
         self._decoder = Decoder(settings)
         self._pending = Pending(settings.feedback_minutes * 60, settings.pending_bytes)
@@ -79,23 +93,33 @@ class Handlers:
                 self._metrics.refused(item)
         answers: list[Prediction] = []
         if photos:
-            middle = time.perf_counter()
-            with step("predict", len(photos)):
-                rows = await self._batcher.submit([photo.pixels for _, photo in photos])
-            end = time.perf_counter()
-            timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
-            answers = [self._answer(row, timings) for row in rows]
-            self._metrics.predicted(answers)
+            pair = self.serving
+            pair.calls += 1
+            try:
+                answers = await self._predict(pair, [photo for _, photo in photos], start)
+            finally:
+                pair.calls -= 1
             for (data, _), answer in zip(photos, answers, strict=True):
                 self._pending.add(answer, data)
                 if self._keeper:
                     self._keeper.offer(answer, data)
-            if self._recorder:
-                pixels = np.stack([photo.pixels for _, photo in photos])
-                sizes = np.array([(photo.width, photo.height) for _, photo in photos], np.int64)
-                self._recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
         rest = iter(answers)
         return [next(rest) if isinstance(item, Photo) else item for item in decoded]
+
+    async def _predict(self, pair: Serving, photos: list[Photo], start: float) -> list[Prediction]:
+        """The answers of ``pair``; the call began at ``start`` on the performance counter."""
+        middle = time.perf_counter()
+        with step("predict", len(photos)):
+            rows = await pair.batcher.submit([photo.pixels for photo in photos])
+        end = time.perf_counter()
+        timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
+        answers = [self._answer(pair, row, timings) for row in rows]
+        self._metrics.predicted(answers)
+        if pair.recorder:
+            pixels = np.stack([photo.pixels for photo in photos])
+            sizes = np.array([(photo.width, photo.height) for photo in photos], np.int64)
+            pair.recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
+        return answers
 
     async def classify(self, image: bytes) -> dict[str, Any]:
         """The `Prediction` for one encoded photo, as JSON types; raises `ApiError`."""
@@ -129,8 +153,8 @@ class Handlers:
     async def labels(self) -> dict[str, Any]:
         """Class names, model tags and thresholds."""
         return {
-            "classes": list(self.classes),
-            "models": self.tags.model_dump(),
+            "classes": list(self.serving.labels),
+            "models": self.serving.tags.model_dump(),
             "thresholds": {"refuse_share": self.settings.refuse_share},
         }
 
@@ -168,20 +192,20 @@ class Handlers:
         place = paths[0].parent.relative_to(self.settings.data_root)
         return {"folder": place.as_posix(), "photos": len(paths), "line": classes_line(label)}
 
-    def _answer(self, row: Scores, timings: Timings) -> Prediction:
+    def _answer(self, pair: Serving, row: Scores, timings: Timings) -> Prediction:
         p = row.probabilities[0]
-        best = self.classes[int(p.argmax())]
+        best = pair.labels[int(p.argmax())]
         known = float(row.ood_p_value[0]) > self.settings.refuse_share
         return Prediction(
             prediction_id=uuid.uuid4().hex,
             label=best if known else "unknown",
             best_guess=best,
             probability=min(float(p.max()), 1.0),
-            probabilities=dict(zip(self.classes, p.tolist(), strict=True)),
+            probabilities=dict(zip(pair.labels, p.tolist(), strict=True)),
             in_distribution=known,
             ood_score=float(row.ood_score[0]),
             ood_p_value=float(row.ood_p_value[0]),
-            model=self.tags,
+            model=pair.tags,
             timings=timings,
         )
 

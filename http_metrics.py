@@ -77,6 +77,17 @@ class Metrics:
         self._network = Histogram(
             "cifar_network_seconds", "Seconds per call of network and gate.", registry=registry, buckets=SECONDS
         )
+        self._state = _State()
+        registry.register(self._state)
+        self._reloads = Counter(
+            "cifar_reloads_total", "Times that a new champion was served or refused.", ("result",), registry=registry
+        )
+        for result in ("served", "refused"):
+            self._reloads.labels(result)
+        self._champion = Gauge(
+            "cifar_champion_served", "0 while the champion cannot be served, else 1.", registry=registry
+        )
+        self._champion.set(1)
 
     def in_progress(self) -> AbstractContextManager[object]:
         """Counts a request while it is being answered."""
@@ -103,20 +114,27 @@ class Metrics:
         self._network.observe(seconds)
 
     def serve(self, settings: Settings, tags: ModelTags, labels: Iterable[str]) -> None:
-        """Tell what is served, and start the counters of all labels at 0."""
-        from prometheus_client import Gauge
-
-        names = ("engine", "runners", "cnn", "forest")
-        about = Gauge("cifar_served_info", "Always 1: what the labels say is served.", names, registry=self._registry)
-        about.labels(settings.engine, settings.runners, tags.cnn, tags.forest).set(1)
+        """Tell what is served from now on, and start the counters of new labels at 0."""
+        self._state.served = (settings.engine, settings.runners, tags.cnn, tags.forest)
         for label in (*labels, "unknown"):
             self._labels.labels(label)
 
     def watch(
         self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None, keeper: Keeping | None = None
     ) -> None:
-        """Read these whenever the metrics are asked for."""
-        self._registry.register(_State(batcher, health, recorder, keeper))
+        """Read these whenever the metrics are asked for, in place of those before; a recorder's counts are kept."""
+        self._state.watched, self._state.keeper = (batcher, health), keeper
+        if recorder is not None:
+            self._state.recorders.append(recorder)
+
+    def reloaded(self, served: bool) -> None:
+        """A new champion is served, or was refused."""
+        self._reloads.labels("served" if served else "refused").inc()
+        self._champion.set(served)
+
+    def champion_is_served(self) -> None:
+        """What is served is the champion, whatever was refused before."""
+        self._champion.set(1)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -126,36 +144,47 @@ class Metrics:
 
 
 class _State:
-    """A collector of what is kept elsewhere."""
+    """A collector of what is kept elsewhere, and of what is replaced with the pair."""
 
-    def __init__(
-        self, batcher: MicroBatcher, health: Watched, recorder: Recorded | None, keeper: Keeping | None
-    ) -> None:
-        self._batcher, self._health, self._recorder, self._keeper = batcher, health, recorder, keeper
+    def __init__(self) -> None:
+        self.served: tuple[str, ...] | None = None
+        self.watched: tuple[MicroBatcher, Watched] | None = None
+        self.recorders: list[Recorded] = []
+        self.keeper: Keeping | None = None
 
     def collect(self) -> Iterable[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        yield GaugeMetricFamily("cifar_queue_photos", "Photos that wait for the network.", self._batcher.depth)
-        yield GaugeMetricFamily(
-            "cifar_feedback_available", "1 while feedback can be stored, else 0.", float(self._health.feedback_ok)
-        )
-        if keeper := self._keeper:
+        if self.served is not None:
+            names = ("engine", "runners", "cnn", "forest")
+            about = GaugeMetricFamily("cifar_served_info", "Always 1: what the labels say is served.", labels=names)
+            about.add_metric(self.served, 1)
+            yield about
+        if self.watched is not None:
+            batcher, health = self.watched
+            yield GaugeMetricFamily("cifar_queue_photos", "Photos that wait for the network.", batcher.depth)
+            yield GaugeMetricFamily(
+                "cifar_feedback_available", "1 while feedback can be stored, else 0.", float(health.feedback_ok)
+            )
+        if keeper := self.keeper:
             text = "Photos kept although nobody gave feedback on them."
             yield CounterMetricFamily("cifar_photos_kept", text, keeper.kept)
             text = "Photos that should have been kept and were not: too many at once, or no store."
             yield CounterMetricFamily("cifar_photos_lost", text, keeper.lost)
-        if self._recorder is None:
+        if not self.recorders:
             return
-        seen = self._recorder
-        yield GaugeMetricFamily(
-            "cifar_monitoring_ok", "0 while windows cannot be flushed or sent, else 1.", float(seen.last_error is None)
-        )
+        seen = tuple(self.recorders)
+        ok = seen[-1].last_error is None
+        yield GaugeMetricFamily("cifar_monitoring_ok", "0 while windows cannot be flushed or sent, else 1.", float(ok))
         for name, text, value in (
-            ("rows", "Photos profiled.", seen.rows_recorded),
-            ("rows_dropped", "Photos that monitoring lost; 0 unless something is wrong.", seen.rows_dropped),
-            ("windows_flushed", "Windows put on disk.", seen.windows_flushed),
-            ("windows_sent", "Windows that MLflow has.", seen.windows_sent),
+            ("rows", "Photos profiled.", sum(s.rows_recorded for s in seen)),
+            (
+                "rows_dropped",
+                "Photos that monitoring lost; 0 unless something is wrong.",
+                sum(s.rows_dropped for s in seen),
+            ),
+            ("windows_flushed", "Windows put on disk.", sum(s.windows_flushed for s in seen)),
+            ("windows_sent", "Windows that MLflow has.", sum(s.windows_sent for s in seen)),
         ):
             yield CounterMetricFamily(f"cifar_monitoring_{name}", text, value)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from settings import BadSettingError, Settings, configure_environment
+from settings import BadSettingError, Settings, configure_environment, in_bento
 
 SETTINGS = Settings()
 configure_environment(SETTINGS)
@@ -23,7 +23,7 @@ configure_environment(SETTINGS)
 import bentoml  # noqa: E402
 
 from http_api import add_fallback, add_probes, add_routes, new_app  # noqa: E402
-from http_handlers import Handlers  # noqa: E402
+from http_handlers import Handlers, Serving  # noqa: E402
 from http_health import Health  # noqa: E402
 from http_lifecycle import (  # noqa: E402
     EndsStreams,
@@ -33,6 +33,7 @@ from http_lifecycle import (  # noqa: E402
     refuse_open_door,
 )
 from http_observe import log_requests  # noqa: E402
+from http_reload import Reloader  # noqa: E402
 from http_trace import start_tracing  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
 from monitoring.keeper import Keeper  # noqa: E402
@@ -41,7 +42,7 @@ from runners.batching import MicroBatcher, Score  # noqa: E402
 from runners.leaving import when_told_to_leave  # noqa: E402
 from runners.pipeline import Scores  # noqa: E402
 from runners.prediction import ModelTags  # noqa: E402
-from runners.store import Served, gate_tag, open_pair  # noqa: E402
+from runners.store import Served, gate_tag, open_pair, served  # noqa: E402
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ SEPARATE = SETTINGS.runners == "separate"
 if SEPARATE:
     from runners.cnn import CnnRunner
     from runners.forest import ForestRunner
-    from runners.remote import remote_ready, remote_score
+    from runners.remote import PREPARE_SECONDS, READY_SECONDS, remote_prepare, remote_ready, remote_score
 
 log = logging.getLogger("cifar")
 GRACE_SECONDS, LEAVE_SECONDS = 5.0, 9.0
@@ -97,26 +98,28 @@ class Cifar:
         self.traces = start_tracing(SETTINGS)
         if SETTINGS.request_log:
             log_requests()
-        pair = Served(
-            str(self.cnn_model.tag),
-            str(self.forest_model.tag),
-            Path(self.cnn_model.path),
-            Path(self.forest_model.path),
-        )
-        card = read_network_card(pair.cnn_path)
-        read_gate_card(pair.forest_path, card)
-        tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
-        score = remote_score(self.cnn, self.forest, len(card.labels), card.temperature) if SEPARATE else _local(pair)
-        metrics = app.state.metrics
-        metrics.serve(SETTINGS, tags, card.labels)
-        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, metrics.batch)
-        self.recorder = _start_monitoring(tags, card.labels) if SETTINGS.monitoring else None
+        pair = self._built_with() if in_bento() else served(SETTINGS)
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+        serving = self._compose(pair)
+        if SETTINGS.monitoring:
+            _ensure_mlflow()
         store = FeedbackStore.named_by(SETTINGS)
         self.health = Health(store, self._network_ready)
         self.health.start()
         self.keeper = _start_keeping(store)
-        metrics.watch(batcher, self.health, self.recorder, self.keeper)
-        handlers = Handlers(SETTINGS, card.labels, tags, batcher, store, self.recorder, metrics, self.keeper)
+        self._swapped(serving)
+        self.handlers = handlers = Handlers(SETTINGS, serving, store, app.state.metrics, self.keeper)
+        self.reloader: Reloader | None = None
+        if SETTINGS.reload_seconds and not in_bento():  # a Bento is what it was built with
+            self.reloader = Reloader(
+                handlers,
+                lambda: served(SETTINGS),
+                self._load,
+                self._swapped,
+                app.state.metrics,
+                SETTINGS.reload_seconds,
+            )
+            self.reloader.start()
         add_routes(app, lambda: handlers, SETTINGS)
         add_probes(app, self.health)
         if SETTINGS.page:
@@ -124,6 +127,35 @@ class Cifar:
         add_fallback(app)
         self.told: float | None = None
         when_told_to_leave(self._leave)
+
+    def _built_with(self) -> Served:
+        cnn, forest = self.cnn_model, self.forest_model
+        return Served(str(cnn.tag), str(forest.tag), Path(cnn.path), Path(forest.path))
+
+    def _compose(self, pair: Served) -> Serving:
+        """``pair`` verified, loaded and warm, with its queue and its monitoring; raises `ArtifactError`."""
+        card = read_network_card(pair.cnn_path)
+        read_gate_card(pair.forest_path, card)
+        tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
+        if SEPARATE:
+            score = remote_score(self.cnn, self.forest, tags, len(card.labels), card.temperature)
+        else:
+            score = _local(pair, self.thread)
+        observe = app.state.metrics.batch
+        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, observe)
+        return Serving(tags, card.labels, batcher, _start_recorder(tags, card.labels) if SETTINGS.monitoring else None)
+
+    async def _load(self, pair: Served) -> Serving:
+        """`_compose` beside the pair that answers; its halves in the runners first."""
+        if SEPARATE:
+            tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
+            await remote_prepare(self.cnn, self.forest, tags, PREPARE_SECONDS)
+        return await asyncio.to_thread(self._compose, pair)
+
+    def _swapped(self, serving: Serving) -> None:
+        metrics = app.state.metrics
+        metrics.serve(SETTINGS, serving.tags, serving.labels)
+        metrics.watch(serving.batcher, self.health, serving.recorder, self.keeper)
 
     def _leave(self) -> None:
         self.told = time.monotonic()
@@ -138,17 +170,28 @@ class Cifar:
         os._exit(0)
 
     async def _network_ready(self) -> bool:
-        return await remote_ready((self.cnn, self.forest)) if SEPARATE else True
+        """Whether the runners answer, and have the pair that is served."""
+        if not SEPARATE:
+            return True
+        if not await remote_ready((self.cnn, self.forest)):
+            return False
+        try:
+            await remote_prepare(self.cnn, self.forest, self.handlers.serving.tags, READY_SECONDS)
+        except Exception:  # no connection, no answer in time, no such model: no photo can be answered
+            return False
+        return True
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Flush what is being profiled."""
         self.health.close()
+        if self.reloader:
+            self.reloader.close()
         if self.keeper:
             self.keeper.close()
-        if self.recorder:
+        if recorder := self.handlers.serving.recorder:
             since = time.monotonic() - self.told if self.told else 0.0
-            self.recorder.close(max(1.0, LEAVE_SECONDS - since))
+            recorder.close(max(1.0, LEAVE_SECONDS - since))
         if self.traces:  # a collector that is away may hold this up for long
             ending = threading.Thread(target=self.traces.shutdown, daemon=True)
             ending.start()
@@ -158,11 +201,10 @@ class Cifar:
 Cifar.add_asgi_middleware(Entrance, to=app)  # type: ignore[attr-defined]
 
 
-def _local(pair: Served) -> Score:
-    """Network and gate in this process, on one thread of their own, warm."""
+def _local(pair: Served, thread: ThreadPoolExecutor) -> Score:
+    """Network and gate in this process, on the one thread of all networks, warm."""
     pipeline, _ = open_pair(pair, SETTINGS.engine)
     pipeline.score(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
 
     async def score(pixels: NDArray[np.uint8]) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(thread, pipeline.score, pixels)
@@ -179,16 +221,20 @@ def _start_keeping(store: FeedbackStore) -> Keeper | None:
     return keeper
 
 
-def _start_monitoring(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
-    """The recorder, started; without MLflow it keeps its windows on disk until MLflow is back."""
-    from monitoring.recorder import Recorder
+def _ensure_mlflow() -> None:
     from monitoring.tracking import ensure_store
 
-    recorder = Recorder(SETTINGS, tags.cnn, tags.forest, labels)
     try:
         ensure_store(SETTINGS)
     except Exception as error:  # whatever MLflow, its database or the network raise
         log.warning("MLflow cannot be used: %s: %s", type(error).__name__, error)
+
+
+def _start_recorder(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
+    """The recorder of a pair, started; without MLflow it keeps its windows on disk until MLflow is back."""
+    from monitoring.recorder import Recorder
+
+    recorder = Recorder(SETTINGS, tags.cnn, tags.forest, labels)
     recorder.start()
     return recorder
 

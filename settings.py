@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         "inprocess", description="run network and gate in the API process, or as BentoML services of their own"
     )
     cnn_tag: str = Field("cifar_cnn:latest", description="BentoML tag of the network to serve; its gate follows")
+    reload_seconds: float = Field(
+        5.0, ge=0, description="how often to look for a new champion, which is then served; 0: never"
+    )
     max_batch: int = Field(64, ge=1, le=1024, description="most images in one call of the network")
     max_queue: int = Field(512, ge=1, description="most images waiting for the network; more get 503")
     max_wait_seconds: float = Field(0.8, gt=0, description="longest wait for the network or a decoder; then 503")

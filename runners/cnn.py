@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import bentoml
@@ -9,8 +10,9 @@ import numpy as np
 
 from runners.artifacts import read_network_card
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
-from runners.network import load_network
-from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_npy, to_npy
+from runners.network import Network, load_network
+from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_named, to_npy
+from runners.versions import Versions
 from settings import Settings
 
 SETTINGS = Settings()
@@ -23,16 +25,29 @@ class CnnRunner:
     model = bentoml.models.BentoModel(SETTINGS.cnn_tag)
 
     def __init__(self) -> None:
-        folder = Path(self.model.path)
-        read_network_card(folder)  # verifies the files
-        self._infer = load_network(folder, SETTINGS.engine)
-        self._infer(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
+        self._networks = Versions(_load)
+        self._networks.get(str(self.model.tag))
         when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)
 
     @bentoml.api
-    def infer(self, pixels: bytes, /) -> bytes:
-        """Pixels uint8 (n, 32, 32, 3) -> logits and embedding side by side, float32 (n, classes + d); both as .npy."""
-        return to_npy(np.concatenate(self._infer(np.asarray(from_npy(pixels), np.uint8)), axis=1))
+    def infer(self, request: bytes, /) -> bytes:
+        """Tag and pixels uint8 (n, 32, 32, 3), by `to_named` -> logits and embedding side by side, float32 (n, classes
+        + d), as .npy."""
+        tag, pixels = from_named(request)
+        return to_npy(np.concatenate(self._networks.get(tag)(np.asarray(pixels, np.uint8)), axis=1))
+
+    @bentoml.api
+    async def prepare(self, tag: str) -> None:
+        """Load and warm the network ``tag``, while the one before answers."""
+        await asyncio.to_thread(self._networks.get, tag)
+
+
+def _load(tag: str) -> Network:
+    folder = Path(bentoml.models.get(tag).path)
+    read_network_card(folder)  # verifies the files
+    network = load_network(folder, SETTINGS.engine)
+    network(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
+    return network
 
 
 CnnRunner.add_asgi_middleware(NoPickle)  # type: ignore[attr-defined]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import bentoml
 import numpy as np
 
-from runners.gate import load_gate
+from runners.gate import Gate, load_gate
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
-from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_npy, to_npy
+from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_named, to_npy
 from runners.store import gate_tag
+from runners.versions import Versions
 from settings import Settings
 
 
@@ -21,15 +23,27 @@ class ForestRunner:
     model = bentoml.models.BentoModel(gate_tag(Settings().cnn_tag))
 
     def __init__(self) -> None:
-        self._gate = load_gate(Path(self.model.path))
+        self._gates = Versions(_load)
+        self._gates.get(str(self.model.tag))
         when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)
 
     @bentoml.api
-    def score(self, outputs: bytes, /) -> bytes:
-        """What `CnnRunner.infer` returned, float32 (n, classes + d) -> score and p-value, float32 (n, 2); as .npy."""
-        array = np.asarray(from_npy(outputs), np.float32)
-        classes = len(self._gate.class_means)
-        return to_npy(np.stack(self._gate.score(array[:, :classes], array[:, classes:]), axis=1))
+    def score(self, request: bytes, /) -> bytes:
+        """Tag and what `CnnRunner.infer` returned, float32 (n, classes + d), by `to_named` -> score and p-value,
+        float32 (n, 2), as .npy."""
+        tag, outputs = from_named(request)
+        gate, array = self._gates.get(tag), np.asarray(outputs, np.float32)
+        classes = len(gate.class_means)
+        return to_npy(np.stack(gate.score(array[:, :classes], array[:, classes:]), axis=1))
+
+    @bentoml.api
+    async def prepare(self, tag: str) -> None:
+        """Load the gate ``tag``, while the one before answers."""
+        await asyncio.to_thread(self._gates.get, tag)
+
+
+def _load(tag: str) -> Gate:
+    return load_gate(Path(bentoml.models.get(tag).path))
 
 
 ForestRunner.add_asgi_middleware(NoPickle)  # type: ignore[attr-defined]

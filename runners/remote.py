@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from runners.batching import Score
+    from runners.prediction import ModelTags
 
 CALL_SECONDS = 5.0
 """A runner that takes longer is as good as gone."""
@@ -24,6 +25,8 @@ READY_SECONDS = 0.5
 KEEP_SESSION: dict[str, Any] = {"max_requests": 2**62, "max_age": 1e12}
 """BentoML's client closes its session after so many requests with others still in flight, which fails them. Never is
 best."""
+PREPARE_SECONDS = 60.0
+"""Longest loading of a new pair; the old one answers meanwhile."""
 QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 """Configuration of a BentoML service that leaves counting and logging requests to the one that asks it."""
 
@@ -40,8 +43,20 @@ def from_npy(data: bytes) -> NDArray[Any]:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
-def remote_score(cnn: Any, forest: Any, classes: int, temperature: float) -> Score:
-    """The `Score` that asks the BentoML services ``cnn`` and ``forest``; raises when they cannot answer.
+def to_named(tag: str, array: NDArray[Any]) -> bytes:
+    """``array`` for the model ``tag``: a runner has two of them while the champion changes."""
+    return tag.encode() + b"\n" + to_npy(array)
+
+
+def from_named(data: bytes) -> tuple[str, NDArray[Any]]:
+    """Tag and array of `to_named`; ValueError for anything else."""
+    tag, _, array = data.partition(b"\n")
+    return tag.decode(), from_npy(array)
+
+
+def remote_score(cnn: Any, forest: Any, tags: ModelTags, classes: int, temperature: float) -> Score:
+    """The `Score` that asks the BentoML services ``cnn`` and ``forest`` for the pair ``tags``; raises when they cannot
+    answer, a runner that does not have its half of the pair included: never is one network's gate asked for another.
 
     After a failure it asks whether they are there first: a call waits in the socket of one that restarts, until it
     has, and so would all who wait for that call.
@@ -49,9 +64,9 @@ def remote_score(cnn: Any, forest: Any, classes: int, temperature: float) -> Sco
     away = False
 
     async def ask(pixels: NDArray[np.uint8]) -> Scores:
-        outputs = from_npy(await cnn.to_async.infer(to_npy(pixels)))
+        outputs = from_npy(await cnn.to_async.infer(to_named(tags.cnn, pixels)))
         logits, embedding = np.split(outputs, [classes], axis=1)
-        verdict = from_npy(await forest.to_async.score(to_npy(outputs)))
+        verdict = from_npy(await forest.to_async.score(to_named(tags.forest, outputs)))
         return combine(logits, embedding, (verdict[:, 0], verdict[:, 1]), temperature)
 
     async def score(pixels: NDArray[np.uint8]) -> Scores:
@@ -78,6 +93,12 @@ async def remote_ready(runners: Iterable[Any]) -> bool:
             return False
 
     return all(await asyncio.gather(*map(ready, runners)))
+
+
+async def remote_prepare(cnn: Any, forest: Any, tags: ModelTags, seconds: float) -> None:
+    """Have both services load and warm the pair ``tags``, unless they have it; raises when one cannot in time."""
+    async with asyncio.timeout(seconds):
+        await asyncio.gather(cnn.to_async.prepare(tag=tags.cnn), forest.to_async.prepare(tag=tags.forest))
 
 
 class NoPickle:

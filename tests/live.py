@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -88,7 +88,8 @@ def server(
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 for pid in (process.pid, *workers):
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # that one has left by now
+                        os.kill(pid, signal.SIGKILL)
                 process.wait()
 
 

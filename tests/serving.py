@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from http_api import add_fallback, add_probes, add_routes, new_app
-from http_handlers import Handlers
+from http_handlers import Handlers, Serving
 from http_health import Health
 from monitoring.feedback import FeedbackStore
 from monitoring.keeper import Keeper
@@ -93,7 +93,7 @@ def world(
     health = Health(store, network_ready) if network_ready else Health(store)
     keeper = Keeper(settings, store) if settings.keep_images not in ("none", "feedback") else None
     metrics.watch(batcher, health, None, keeper)
-    handlers = Handlers(settings, LABELS, tags, batcher, store, None, metrics, keeper)
+    handlers = Handlers(settings, Serving(tags, LABELS, batcher, None), store, metrics, keeper)
     add_routes(app, lambda: handlers, settings)
     add_probes(app, health)
     add_fallback(app)

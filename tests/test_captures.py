@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from http_api import add_fallback, add_routes, new_app
-from http_handlers import Handlers
+from http_handlers import Handlers, Serving
 from runners.prediction import ModelTags
 from settings import Settings
 from tests.conftest import encoded
@@ -25,7 +25,7 @@ def client_of(root: Path, **options: Any) -> TestClient:
     """The API over the data root ``root``; nothing here asks the network, the feedback store or the recorder."""
     settings = Settings(data_dir=root, page=False, **options)
     nothing = cast("Any", None)
-    handlers = Handlers(settings, ("cat",), ModelTags(cnn="a:1", forest="b:1"), nothing, nothing, None)
+    handlers = Handlers(settings, Serving(ModelTags(cnn="a:1", forest="b:1"), ("cat",), nothing, None), nothing)
     app = new_app(settings)
     add_routes(app, lambda: handlers, settings)
     add_fallback(app)

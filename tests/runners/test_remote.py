@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from starlette.responses import PlainTextResponse
 
-from runners.remote import NoPickle, from_npy, remote_ready, remote_score, to_npy
+from runners.prediction import ModelTags
+from runners.remote import NoPickle, from_named, from_npy, remote_ready, remote_score, to_npy
+
+TAGS = ModelTags(cnn="cnn:1", forest="forest:1")
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32, 3), (1, 130), (0, 2)])
@@ -52,14 +55,17 @@ def proxy(**calls: Any) -> Any:
 
 def test_the_two_answers_are_put_together() -> None:
     async def infer(data: bytes) -> bytes:
-        pixels = from_npy(data)
+        tag, pixels = from_named(data)
+        assert tag == "cnn:1"
         assert pixels.shape[1:] == (32, 32, 3)
         return to_npy(np.tile(np.array([2.0, 1.0, 7.0, 8.0, 9.0], np.float32), (len(pixels), 1)))
 
     async def score(data: bytes) -> bytes:
-        return to_npy(np.tile(np.array([0.25, 0.75], np.float32), (len(from_npy(data)), 1)))
+        tag, outputs = from_named(data)
+        assert tag == "forest:1"
+        return to_npy(np.tile(np.array([0.25, 0.75], np.float32), (len(outputs), 1)))
 
-    ask = remote_score(proxy(infer=infer), proxy(score=score), classes=2, temperature=1.0)
+    ask = remote_score(proxy(infer=infer), proxy(score=score), TAGS, classes=2, temperature=1.0)
     found = asyncio.run(ask(np.zeros((4, 32, 32, 3), np.uint8)))  # type: ignore[arg-type]
     assert found.embedding.tolist() == [[7.0, 8.0, 9.0]] * 4
     assert found.ood_score.tolist() == [0.25] * 4
@@ -80,7 +86,7 @@ def test_a_runner_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         return False
 
     async def main() -> None:
-        ask = remote_score(proxy(infer=infer, is_ready=ready), proxy(is_ready=ready), classes=2, temperature=1.0)
+        ask = remote_score(proxy(infer=infer, is_ready=ready), proxy(is_ready=ready), TAGS, classes=2, temperature=1.0)
         photos = np.zeros((1, 32, 32, 3), np.uint8)
         with pytest.raises(TimeoutError):
             await ask(photos)
@@ -109,7 +115,7 @@ def test_a_runner_that_is_back_is_asked_again() -> None:
 
     async def main() -> None:
         nonlocal broken
-        ask = remote_score(proxy(infer=infer, is_ready=ready), proxy(score=score, is_ready=ready), 2, 1.0)
+        ask = remote_score(proxy(infer=infer, is_ready=ready), proxy(score=score, is_ready=ready), TAGS, 2, 1.0)
         photos = np.zeros((1, 32, 32, 3), np.uint8)
         with pytest.raises(ConnectionResetError):
             await ask(photos)
