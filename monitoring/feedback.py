@@ -46,6 +46,8 @@ Chosen = Callable[[type[Feedback] | type[KeptPhoto]], ColumnElement[bool]]
 
 _IDS_PER_STATEMENT = 500
 _PUTS_AT_ONCE = 16
+_DELETIONS_PER_LOCK = 50
+"""Saves go on in between: listing and deleting many photos takes minutes where they are far away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +272,8 @@ class FeedbackStore:
     def drop_unused(self, digests: Iterable[str], *, dry_run: bool = False) -> int:
         """Delete those of the photos ``digests`` that no row has; returns their number."""
         dropped = 0
-        with self.database.writing() as session:
-            for some in _in_parts(digests):
+        for some in _in_parts(digests, _DELETIONS_PER_LOCK):
+            with self.database.writing() as session:
                 unused = self._unused(session, some)
                 dropped += len(unused) if dry_run else sum(map(self.images.delete, unused))
         return dropped
@@ -355,8 +357,8 @@ class FeedbackStore:
 _AWAITS_REVIEW = (Feedback.correct.is_(False), Feedback.state == "pending")
 
 
-def _in_parts(values: Iterable[Value]) -> Iterator[list[Value]]:
-    """``values`` in lists that one statement takes."""
+def _in_parts(values: Iterable[Value], most: int = _IDS_PER_STATEMENT) -> Iterator[list[Value]]:
+    """``values`` in lists of at most ``most``."""
     rest = iter(values)
-    while part := list(islice(rest, _IDS_PER_STATEMENT)):
+    while part := list(islice(rest, most)):
         yield part

@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -391,6 +392,25 @@ def test_a_shared_photo_stays_until_its_last_answer_goes(store: FeedbackStore) -
     assert len(photos(store)) == 1
     store.delete("two")
     assert photos(store) == []
+
+
+def test_a_sweep_of_many_photos_lets_others_write_in_between(
+    sqlite_store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitoring.feedback._DELETIONS_PER_LOCK", 2)
+    monkeypatch.setattr(feedback_database, "BUSY_SECONDS", 0.1)
+    for number in range(5):
+        sqlite_store.images.put(b"orphan %d" % number)
+    digests = sqlite_store.images.digests
+
+    def listed_while_somebody_saves() -> Iterator[str]:
+        for number, digest in enumerate(digests()):
+            sqlite_store.save(answer(f"p{number}"))
+            yield digest
+
+    monkeypatch.setattr(sqlite_store.images, "digests", listed_while_somebody_saves)
+    assert sqlite_store.sweep() == 5
+    assert len(photos(sqlite_store)) == len(sqlite_store.pending()) >= 5
 
 
 def test_ids_are_never_used_twice(store: FeedbackStore) -> None:
