@@ -57,7 +57,6 @@ class Client(threading.Thread):
         self._server, self._left, self._acknowledged = server, left, acknowledged
         self._connection: http.client.HTTPConnection | None = None
         self.statuses: Counter[int] = Counter()
-        self.resent = 0
 
     def run(self) -> None:
         while (size := self._take()) > 0:
@@ -84,7 +83,7 @@ class Client(threading.Thread):
             status, answer = self._call("/classify_batch", body, "multipart/form-data; boundary=b")
             if status == 200:
                 return [one["prediction_id"] for one in answer]
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def _answer(self, prediction_id: str) -> bool:
         body = json.dumps({"prediction_id": prediction_id, "correct": False, "label": "mug"}).encode()
@@ -96,8 +95,7 @@ class Client(threading.Thread):
                 return True
             if status == 404:
                 return False
-            self.resent += 1
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def _call(self, path: str, body: bytes, kind: str) -> tuple[int, list[dict[str, str]]]:
         """Status and JSON; 0 when the connection was cut or none could be made."""
@@ -127,14 +125,19 @@ def test_every_acknowledged_answer_of_fifty_clients_is_there_once(tmp_path: Path
         for client in clients:
             client.start()
         for kill in range(1, KILLS + 1):
-            wait_until(lambda: len(acknowledged) >= ANSWERS * kill // (KILLS + 1), server)  # noqa: B023
+            wait_until(lambda: len(acknowledged) >= ANSWERS * kill // (KILLS + 1), server, acknowledged)  # noqa: B023
             server.kill()
             server.start()
-        wait_until(lambda: not any(client.is_alive() for client in clients) or len(acknowledged) >= ANSWERS, server)
+        wait_until(
+            lambda: not any(client.is_alive() for client in clients) or len(acknowledged) >= ANSWERS,
+            server,
+            acknowledged,
+        )
         for client in clients:
             client.join(PATIENCE)
     finally:
-        server.kill()
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
 
     statuses = sum((client.statuses for client in clients), Counter[int]())
     assert statuses[0] > 0, "the kill cut calls of feedback"
@@ -153,11 +156,14 @@ def test_every_acknowledged_answer_of_fifty_clients_is_there_once(tmp_path: Path
     print(f"\n{len(acknowledged):,} acknowledged, {len(stored):,} stored, {statuses}")
 
 
-def wait_until(condition: Callable[[], bool], server: Server) -> None:
-    end = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], bool], server: Server, acknowledged: list[str]) -> None:
+    """Fails when the server ends, or nothing is acknowledged for `PATIENCE`."""
+    before, end = len(acknowledged), time.monotonic() + PATIENCE
     while not condition():
         assert server.process is not None
         assert server.process.poll() is None, (server.var / "server.log").read_text()[-3000:]
+        if len(acknowledged) > before:
+            before, end = len(acknowledged), time.monotonic() + PATIENCE
         if time.monotonic() > end:
             pytest.fail("the crowd got no further: " + (server.var / "server.log").read_text()[-3000:])
         time.sleep(0.05)
