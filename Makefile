@@ -10,7 +10,7 @@ CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
 .PHONY: serve test train mlflow bento container release-check lint format lock clean
-.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
+.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start
 
 serve: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
@@ -38,9 +38,9 @@ container: $(VENV)/.ready
 release-check:
 	@PYTHON=$(PYTHON) PORT=$(PORT) sh scripts/release_check.sh
 
-bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start
+bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start
 
-bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-start: $(VENV)/.ready
+bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start: $(VENV)/.ready
 	@$(BIN)/python -m $(subst -,.,$@)
 
 lint: $(VENV)/.ready

@@ -14,9 +14,11 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starters = commands.add_parser("starters", help="import the shipped starter models unless a model is there")
     starters.add_argument("--from", dest="folder", type=Path, default=None, help="folder of the archives")
-    score = commands.add_parser("score", help="classify a folder of photos into a parquet file")
-    score.add_argument("path", type=Path, help="a photo or a folder of photos")
-    score.add_argument("--out", type=Path, required=True, help="folder for predictions.parquet and errors.jsonl")
+    score = commands.add_parser("score", help="classify many photos into parquet, with a profile of them")
+    score.add_argument("path", help="a photo, tar or parquet file or a folder of them; a path or an fsspec address")
+    score.add_argument(
+        "--out", type=Path, required=True, help="folder for predictions.parquet, profile.bin, errors.jsonl"
+    )
     arguments = parser.parse_args(argv)
     try:
         settings = read_settings()
@@ -27,14 +29,18 @@ def main(argv: list[str] | None = None) -> int:
     from runners import score as scoring
     from runners import store
     from runners.artifacts import ArtifactError
+    from runners.score_sources import ScoreError
 
     try:
         if arguments.command == "score":
             return scoring.run(arguments.path, arguments.out, settings)
         new = store.import_starters(arguments.folder or store.STARTERS)
-    except (store.StoreError, ArtifactError, scoring.ScoreError) as error:
+    except (store.StoreError, ArtifactError, ScoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
     print(f"imported {', '.join(new)}" if new else "the starter models are in the store")
     return 0
 

@@ -1,90 +1,235 @@
-"""Many photos at once, on this machine: a folder in, one parquet file of predictions out."""
+"""Many photos at once: photos, tar shards or parquet in, one parquet dataset and one whylogs profile out.
+
+The work is cut into parts (`runners.score_sources.Part`). Each leaves its rows, its errors and its profile in
+`OUT/unfinished`, whole or not at all; a second run goes on with those that are missing, and the last step puts all
+of them together. Memory holds one part's sketches and a few
+hundred photos, however many there are.
+
+Like `service.py` this is a command that composes the rooms: the one module of `runners/` that sees `monitoring/`.
+"""
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
 import os
-import sys
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from runners.images import Photo, read_photo
-from runners.pipeline import Pipeline
+from runners.images import read_photo
+from runners.pipeline import Pipeline, Scores
 from runners.prediction import ApiError
-from runners.store import load_pipeline
+from runners.progress import progress_bar
+from runners.score_sources import Part, ScoreError, parts, photos
+from runners.store import load_pipeline, served
 from settings import Settings
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+BATCH = 256
+"""Photos that are decoded, scored and profiled together."""
+PREDICTIONS, ERRORS, PROFILE, UNFINISHED = "predictions.parquet", "errors.jsonl", "profile.bin", "unfinished"
 
 
-class ScoreError(Exception):
-    """Nothing to score; the message says where it looked."""
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one part came to."""
+
+    photos: int
+    failed: int
 
 
-def photo_paths(path: Path) -> list[Path]:
-    """The photo ``path``, or all photos below the folder ``path``, in a fixed order."""
-    if path.is_file():
-        return [path]
-    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ScoreError(f"{path}: no photos ({', '.join(sorted(SUFFIXES))}) found")
-    return paths
+@dataclass(slots=True)
+class _Batch:
+    """Decoded photos: names, uint8 (32, 32, 3) pixels and (width, height); and those that could not be, with why."""
+
+    names: list[str] = field(default_factory=list)
+    pixels: list[NDArray[np.uint8]] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.errors)
 
 
-def run(path: Path, out: Path, settings: Settings) -> int:
-    """Write ``out``/predictions.parquet and ``out``/errors.jsonl (photos that could not be read, with the reason)."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def run(url: str, out: Path, settings: Settings) -> int:
+    """Score ``url`` into the folder ``out``: `predictions.parquet` (a folder of files), `profile.bin`, `errors.jsonl`.
 
-    paths = photo_paths(path)
-    pipeline = load_pipeline(settings)
-    out.mkdir(parents=True, exist_ok=True)
-    partial, done, failed = out / "predictions.parquet.partial", 0, 0
-    writer: pq.ParquetWriter | None = None
-    with (out / "errors.jsonl").open("w") as errors:
-        for chunk in _chunks(paths, 256):
-            photos: list[tuple[Path, Photo]] = []
-            for file in chunk:
-                try:
-                    data = file.read_bytes()
-                    photo = read_photo(data, max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-                    photos.append((file, photo))
-                except (ApiError, OSError) as error:
-                    failed += 1
-                    errors.write(json.dumps({"path": str(file), "error": str(error)}) + "\n")
-            if photos:
-                table = pa.table(_columns(photos, pipeline, settings.refuse_share))
-                writer = writer or pq.ParquetWriter(partial, table.schema)
-                writer.write_table(table)
-            done += len(chunk)
-            print(f"scored {done:,} of {len(paths):,}, {failed:,} unreadable", file=sys.stderr)
-    if writer is None:
-        raise ScoreError(f"{path}: none of {len(paths):,} photos could be read; see {out / 'errors.jsonl'}")
-    writer.close()
-    os.replace(partial, out / "predictions.parquet")
-    print(out / "predictions.parquet")
+    Raises:
+        ScoreError: nothing to score, nothing readable, or ``out`` holds something else.
+        runners.store.StoreError, runners.artifacts.ArtifactError: the model cannot be loaded.
+    """
+    if (out / PREDICTIONS).exists():
+        raise ScoreError(f"{out / PREDICTIONS} is there already; choose another folder")
+    count, digest = _survey(url)
+    work = out / UNFINISHED
+    _claim(work, {"photos": digest, "model": served(settings).cnn_tag, "refuse_share": settings.refuse_share})
+    done = {number: state for number in range(count) if (state := _finished(work, number))}
+    waiting = ((number, part) for number, part in enumerate(parts(url)) if number not in done)
+    with progress_bar() as show:
+        seen, failed = sum(d.photos for d in done.values()), sum(d.failed for d in done.values())
+        finished = len(done)
+        show("scoring", finished, count, f"{seen:,} photos", "parts")
+        for state in _score_here(waiting, work, settings):
+            seen, failed, finished = seen + state.photos, failed + state.failed, finished + 1
+            show("scoring", finished, count, f"{seen:,} photos", "parts")
+    _finish(out, work, count)
+    if seen == failed:
+        raise ScoreError(f"{url}: none of {seen:,} photos could be read; see {out / ERRORS}")
+    print(f"{out / PREDICTIONS}: {seen - failed:,} photos; {failed:,} could not be read, see {ERRORS}")
     return 0
 
 
-def _chunks(paths: list[Path], size: int) -> Iterator[list[Path]]:
-    rest = iter(paths)
-    while chunk := list(itertools.islice(rest, size)):
-        yield chunk
+def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings: Settings) -> Done:
+    """Score ``part`` and leave what it came to in ``work``, under its ``number``."""
+    import pyarrow.parquet as pq
+
+    from monitoring.profiles import ProfileBuilder
+    from monitoring.rows import rows
+
+    builder, writer = ProfileBuilder(), None
+    seen = failed = 0
+    draft, failures = work / f"{number:06}.draft", work / f"{number:06}.jsonl"
+
+    def record(batch: _Batch, scores: Scores) -> None:
+        nonlocal writer
+        sizes = np.asarray(batch.sizes, np.int64)
+        table = rows(np.stack(batch.pixels), sizes, scores, pipeline.labels, settings.refuse_share)
+        builder.track(table)
+        columns = _columns(batch.names, table["label"], scores, pipeline.labels)
+        writer = writer or pq.ParquetWriter(draft, columns.schema)
+        writer.write_table(columns)
+
+    # One thread decodes what comes next and one records what was scored, while this one drives the network.
+    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as recorder, failures.open("w") as errors:
+        recorded: Future[None] | None = None
+        for batch in _ahead(_decoded(part, settings), decoder):
+            seen, failed = seen + len(batch), failed + len(batch.errors)
+            errors.writelines(json.dumps({"path": name, "error": error}) + "\n" for name, error in batch.errors)
+            if batch.names:
+                scores = pipeline.score(np.stack(batch.pixels))
+                if recorded:
+                    recorded.result()
+                recorded = recorder.submit(record, batch, scores)
+        if recorded:
+            recorded.result()
+    if writer:
+        writer.close()
+        os.replace(draft, work / f"{number:06}.parquet")
+        about = {"cnn": pipeline.cnn_tag, "forest": pipeline.forest_tag, "refuse_share": str(settings.refuse_share)}
+        _write(work / f"{number:06}.profile", builder.build(**about).to_bytes())
+    done = Done(seen, failed)
+    _write(work / f"{number:06}.done", json.dumps(asdict(done)).encode())
+    return done
 
 
-def _columns(photos: list[tuple[Path, Photo]], pipeline: Pipeline, refuse_share: float) -> dict[str, list[object]]:
-    scores = pipeline.score(np.stack([photo.pixels for _, photo in photos]))
-    best = [pipeline.labels[i] for i in scores.best]
-    known = scores.ood_p_value > refuse_share
-    return {
-        "path": [str(file) for file, _ in photos],
-        "label": [name if k else "unknown" for name, k in zip(best, known, strict=True)],
-        "best_guess": best,
-        "probability": scores.confidence.tolist(),
-        "ood_score": scores.ood_score.tolist(),
-        "ood_p_value": scores.ood_p_value.tolist(),
-        "probabilities": scores.probabilities.tolist(),
-    }
+def _score_here(waiting: Iterator[tuple[int, Part]], work: Path, settings: Settings) -> Iterator[Done]:
+    pipeline = load_pipeline(settings)
+    for number, part in waiting:
+        yield score_part(part, number, work, pipeline, settings)
+
+
+def _decoded(part: Part, settings: Settings) -> Iterator[_Batch]:
+    batch = _Batch()
+    try:
+        for name, data in photos(part):
+            try:
+                if isinstance(data, str):
+                    raise OSError(data)
+                photo = read_photo(data, max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+            except (ApiError, OSError) as error:
+                batch.errors.append((name, str(error)))
+            else:
+                batch.names.append(name)
+                batch.pixels.append(photo.pixels)
+                batch.sizes.append((photo.width, photo.height))
+            if len(batch) == BATCH:
+                yield batch
+                batch = _Batch()
+    except ScoreError as error:  # the rest of a damaged shard
+        batch.errors.append((part.paths[0], str(error)))
+    if len(batch):
+        yield batch
+
+
+def _ahead(batches: Iterator[_Batch], thread: ThreadPoolExecutor) -> Iterator[_Batch]:
+    """``batches``, with the next one made in ``thread`` while one is looked at."""
+    coming = thread.submit(next, batches, None)
+    while batch := coming.result():
+        coming = thread.submit(next, batches, None)
+        yield batch
+
+
+def _columns(names: list[str], labels: NDArray[Any], scores: Scores, classes: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    flat = pa.array(scores.probabilities.astype(np.float32).ravel())
+    return pa.table(
+        {
+            "path": names,
+            "label": pa.array(labels.tolist(), pa.string()),
+            "best_guess": [classes[i] for i in scores.best],
+            "probability": scores.confidence,
+            "ood_score": scores.ood_score,
+            "ood_p_value": scores.ood_p_value,
+            "probabilities": pa.FixedSizeListArray.from_arrays(flat, len(classes)),
+        }
+    )
+
+
+def _survey(url: str) -> tuple[int, str]:
+    """How many parts there are, and a digest of what is in them."""
+    count, names = 0, hashlib.sha256(url.encode())
+    for part in parts(url):
+        count += 1
+        names.update("\0".join((part.kind, *part.paths, "")).encode())
+    return count, names.hexdigest()
+
+
+def _claim(work: Path, job: dict[str, Any]) -> None:
+    """Make ``work`` the folder of ``job``, or go on in it."""
+    mark = work / "job.json"
+    if mark.is_file() and json.loads(mark.read_text()) != job:
+        raise ScoreError(
+            f"{work} is of other photos, another model or another level; delete it or choose another folder"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    _write(mark, json.dumps(job).encode())
+
+
+def _finished(work: Path, number: int) -> Done | None:
+    mark = work / f"{number:06}.done"
+    return Done(**json.loads(mark.read_text())) if mark.is_file() else None
+
+
+def _finish(out: Path, work: Path, count: int) -> None:
+    """Put the parts together, one at a time."""
+    from monitoring.profiles import from_bytes, merge
+
+    merged = None
+    predictions = work / "predictions"
+    predictions.mkdir(exist_ok=True)
+    with (work / "all.jsonl").open("wb") as errors:
+        for number in range(count):
+            errors.write((work / f"{number:06}.jsonl").read_bytes())
+            if (profile := work / f"{number:06}.profile").is_file():
+                part = from_bytes(profile.read_bytes())
+                merged = merge([merged, part]) if merged else part
+            if (file := work / f"{number:06}.parquet").is_file():
+                os.replace(file, predictions / file.name)
+    os.replace(work / "all.jsonl", out / ERRORS)
+    if merged:
+        _write(out / PROFILE, merged.to_bytes())
+        os.replace(predictions, out / PREDICTIONS)
+    shutil.rmtree(work)
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_bytes(data)
+    os.replace(draft, path)
