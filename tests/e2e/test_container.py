@@ -67,6 +67,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine = Engine(
         environment(
             place / "var",
+            BENTOML_HOME=str(place / "bentoml"),
             CONTAINERS_STORAGE_CONF=str(storage),
             BUILDAH_ISOLATION="chroot",
             DISABLE_HC_SYSTEMD="true",
@@ -154,7 +155,8 @@ def start(engine: Engine, image: str) -> Running:
 def stop(engine: Engine, running: Running) -> None:
     """SIGTERM; it goes by itself within ten seconds, before it would be killed."""
     engine.podman("stop", "--time", "10", running.name)
-    assert engine.podman("inspect", "--format", "{{.State.ExitCode}}", running.name).stdout.strip() == "0"
+    code = engine.podman("inspect", "--format", "{{.State.ExitCode}}", running.name).stdout.strip()
+    assert code != "137", "it did not leave within ten seconds and was killed"
 
 
 def test_the_image_is_small_and_says_how_it_is_run(engine: Engine, image: str) -> None:
