@@ -9,8 +9,9 @@ export BENTOML_DO_NOT_TRACK ?= True
 CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
-.PHONY: serve test train mlflow bento container release-check lint format lock clean
-.PHONY: bench bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start
+BENCHES := $(addprefix bench-,drift resampling preparation balance ablation gate score start closed-loop)
+
+.PHONY: serve test train mlflow bento container release-check lint format lock clean bench $(BENCHES)
 
 serve: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
@@ -38,10 +39,10 @@ container: $(VENV)/.ready
 release-check:
 	@PYTHON=$(PYTHON) PORT=$(PORT) sh scripts/release_check.sh
 
-bench: bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start
+bench: $(BENCHES)
 
-bench-drift bench-resampling bench-preparation bench-balance bench-ablation bench-gate bench-score bench-start: $(VENV)/.ready
-	@$(BIN)/python -m $(subst -,.,$@)
+$(BENCHES): $(VENV)/.ready
+	@$(BIN)/python -m bench.$(subst -,_,$(@:bench-%=%))
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .

@@ -27,13 +27,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     from runners.prediction import ApiError
     from runners.store import StoreError
     from training.config import ConfigError
+    from training.promotion import PromotionError
     from training.retrain import RetrainError
     from training.runs import RunError
     from training.sources import SourceError
 
     try:
         result = _run(arguments, settings)
-    except (ArtifactError, ApiError, ConfigError, RetrainError, RunError, SourceError, StoreError) as error:
+    except (
+        ArtifactError,
+        ApiError,
+        ConfigError,
+        PromotionError,
+        RetrainError,
+        RunError,
+        SourceError,
+        StoreError,
+    ) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.strerror}: {error.filename or ''}")
@@ -54,7 +64,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     from training.config import read_config
 
     if arguments.command == "rollback":
-        return steps.rollback(settings)
+        return steps.rollback(settings, mlflow=not arguments.without_mlflow)
     if arguments.command == "capture":
         return steps.capture_burst(
             settings, arguments.class_name, arguments.count, arguments.interval, arguments.camera
@@ -63,7 +73,13 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     with progress_bar() as progress:
         if arguments.command == "retrain":
             return steps.retrain(
-                settings, config, arguments.classes, progress, anew=arguments.anew, base_images=arguments.base_images
+                settings,
+                config,
+                arguments.classes,
+                progress,
+                anew=arguments.anew,
+                base_images=arguments.base_images,
+                least_photos=arguments.class_photos,
             )
         chosen = STEPS if arguments.command == "all" else (arguments.command,)
         result: dict[str, Any] = {}
@@ -122,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--count", type=_positive, default=20, help="photos of the burst")
             command.add_argument("--interval", type=float, default=0.2, help="seconds between two photos")
             command.add_argument("--camera", default="0", help="its number, or a video file")
+        if name == "rollback":
+            command.add_argument("--without-mlflow", action="store_true", help="also while MLflow is away")
         if name in ("rollback", "capture"):
             continue
         default = "retrain.yaml" if name == "retrain" else "quick.yaml"
@@ -132,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--export", type=Path, metavar="DIR", help="also write the archives and their record")
         if name == "retrain":
             command.add_argument("--anew", action="store_true", help="train a fresh network, not the served one on")
+            command.add_argument(
+                "--class-photos", type=_positive, default=30, metavar="N", help="accepted photos that make a new class"
+            )
             command.add_argument("--base-images", type=_positive, metavar="N", help="use a sample of the base data")
     return parser
 

@@ -73,12 +73,21 @@ def served_form(trained: keras.Model, *, mirror: bool) -> keras.Model:
     return model
 
 
-def trained_form(served: keras.Model, *, weight_decay: float, precision: str) -> keras.Model:
-    """The inverse of `served_form`: the network of a served model, to be trained on."""
+def trained_form(
+    served: keras.Model, *, weight_decay: float, precision: str, head: NDArray[np.float32] | None = None
+) -> keras.Model:
+    """The inverse of `served_form`: the network of a served model, to be trained on.
+
+    ``head`` (d, classes): the kernel of its last layer, where its classes are to be others.
+    """
     widths, classes, _ = _sizes(served)
     kernel = served.get_layer(WHITEN).get_weights()[0]
+    weights = {layer.name: layer.get_weights() for layer in served.layers if layer.weights}
+    if head is not None:
+        classes, weights[HEAD] = head.shape[1], [head]
     model = build(widths, classes, kernel, 0, weight_decay=weight_decay, precision=precision)
-    model.set_weights(served.get_weights())
+    for name, values in weights.items():
+        model.get_layer(name).set_weights(values)
     for layer in model.layers:
         if layer.name.startswith("norm"):
             layer.momentum = FINE_TUNING_MOMENTUM

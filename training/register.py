@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runners.artifacts import NETWORK_CARD, REFERENCE_FILE, read_network_card, sha256, write_card
+from runners.artifacts import KERAS_FILE, NETWORK_CARD, REFERENCE_FILE, read_network_card, sha256, write_card
 from runners.pipeline import Pipeline
-from runners.store import CNN, FOREST, RECORD, Served, StarterRecord, StoreError, gate_tag, open_pair
+from runners.store import CNN, FOREST, RECORD, Served, StarterRecord, StoreError, open_pair
 from training.card import EVALUATION
 from training.runs import Run, whole
 from training.sources import Labelled
+
+MODEL_FILE = "model.yaml"
+"""BentoML's description of a model."""
 
 
 def load_run(run: Run) -> Pipeline:
@@ -39,45 +41,105 @@ def add_reference(run: Run, pipeline: Pipeline, calibration: Labelled, refuse_sh
     write_card(run.cnn, NETWORK_CARD, card.model_copy(update={"digests": digests}))
 
 
-def register(cnn: Path, forest: Path, metadata: dict[str, Any]) -> Served:
-    """Copy a pair of folders into the BentoML store, where it is the latest from then on.
+def named(version: str) -> Served:
+    """The pair of that version, and where its files lie once it is registered."""
+    cnn, forest = (_folder(name) / version for name in (CNN, FOREST))
+    return Served(f"{CNN}:{version}", f"{FOREST}:{version}", cnn, forest)
 
-    Both get the same version. The gate goes first: the network's arrival is what makes the pair visible to `latest`.
+
+def register(cnn: Path, forest: Path, metadata: dict[str, Any], pair: Served) -> Served:
+    """Copy two folders into the BentoML store as ``pair``, which is the latest from then on.
+
+    The gate goes first: the network's arrival is what makes the pair visible to `latest`.
     """
     import bentoml
 
     card = read_network_card(cnn)
-    version = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{card.digest[:8]}"
-    paths = {}
-    for name, folder in ((FOREST, forest), (CNN, cnn)):
+    for tag, folder in ((pair.forest_tag, forest), (pair.cnn_tag, cnn)):
         with bentoml.models.create(
-            f"{name}:{version}",
+            tag,
             module="runners",
             labels={"network": card.digest[:12]},
             metadata=metadata,
             context=bentoml.models.ModelContext(framework_name="keras", framework_versions={}),
         ) as model:
             shutil.copytree(folder, model.path, dirs_exist_ok=True)
-        paths[name] = Path(model.path)
-    return Served(f"{CNN}:{version}", f"{FOREST}:{version}", paths[CNN], paths[FOREST])
+    point(pair.cnn_path.name)
+    return pair
 
 
-def rollback() -> Served:
-    """Serve the pair before the latest one again, as a new version of the same files.
+def pointer() -> str | None:
+    """The version that BentoML's `latest` of the network names, None where there is none."""
+    try:
+        return (_folder(CNN) / "latest").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def point(version: str) -> None:
+    """Move `latest` of the network, at once: a reader sees the old version or the new one."""
+    draft = _folder(CNN) / "latest.new"
+    draft.write_text(version)
+    os.replace(draft, _folder(CNN) / "latest")
+
+
+def champion() -> Served:
+    """The latest pair, whatever `CIFAR_CNN_TAG` says.
 
     Raises:
-        StoreError: there is none before it.
+        StoreError: there is none.
     """
+    version = pointer()
+    if version is None or not (_folder(CNN) / version / MODEL_FILE).is_file():
+        raise StoreError("the BentoML store has no model")
+    return named(version)
+
+
+def withdraw(pair: Served, before: str | None) -> None:
+    """Undo `register`: ``before`` is the latest version again, and the files of ``pair`` go."""
+    if before is not None:
+        point(before)
+    for folder in (pair.cnn_path, pair.forest_path):
+        shutil.rmtree(folder, ignore_errors=True)
+    mend()
+
+
+def versions(name: str) -> list[Path]:
+    """Folders of the whole versions of model ``name``, the newest first."""
     import bentoml
 
-    versions = sorted(bentoml.models.list(CNN), key=lambda model: model.info.creation_time)
-    current = read_network_card(Path(versions[-1].path)).digest if versions else ""
-    for model in reversed(versions[:-1]):
-        if read_network_card(Path(model.path)).digest != current:
-            forest = bentoml.models.get(gate_tag(str(model.tag)))
-            metadata = {**model.info.metadata, "rollback_of": str(versions[-1].tag)}
-            return register(Path(model.path), Path(forest.path), metadata)
-    raise StoreError("there is no earlier model to go back to")
+    found = [path.parent for path in _folder(name).glob(f"*/{MODEL_FILE}")]
+    times = {path: bentoml.models.get(f"{name}:{path.name}").info.creation_time for path in found}
+    return sorted(found, key=lambda path: times[path], reverse=True)
+
+
+def same_network(folder: Path, version: str | None) -> bool:
+    """Whether ``folder`` has the network of ``version``; either may be damaged."""
+    cards = [path / NETWORK_CARD for path in (folder, _folder(CNN) / (version or "nothing"))]
+    try:
+        one, other = (json.loads(card.read_text())["digests"][KERAS_FILE] for card in cards)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(one == other)
+
+
+def mend() -> None:
+    """Put right what a process left that was killed while it registered: half a copy, or a pointer to nothing.
+
+    A folder without BentoML's description of a model is none; it would break every listing of the store.
+    """
+    for name in (CNN, FOREST):
+        for folder in _folder(name).glob("*/"):
+            if not (folder / MODEL_FILE).is_file():
+                shutil.rmtree(folder)
+    version = pointer()
+    there = version is not None and (_folder(CNN) / version / MODEL_FILE).is_file()
+    if not there and (whole_ones := versions(CNN)):
+        point(whole_ones[0].name)
+
+
+def _folder(name: str) -> Path:
+    return Path(os.environ["BENTOML_HOME"]) / "models" / name
 
 
 def export(pair: Served, folder: Path, record: dict[str, Any], evaluation: dict[str, Any]) -> Path:

@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from monitoring.feedback import Correction, FeedbackStore
-from monitoring.feedback_row import clean_label
-from monitoring.image_store import DamagedImageError
 from runners.artifacts import KERAS_FILE
-from runners.images import read_photo
 from runners.pipeline import Pipeline
 from training.config import TrainConfig
+from training.corrections import Corrections, RetrainError
 from training.dataset import Dataset
+from training.export import outputs
 from training.fit import l2
-from training.network import trained_form
+from training.network import HEAD, trained_form
 from training.precision import resolved
 from training.sources import Labelled
 
 if TYPE_CHECKING:
     import keras
 
-HELD_OUT_EVERY = 5
-"""One accepted correction in so many is kept from training, by its digest, to judge the challenger on."""
+__all__ = ["Comparison", "RetrainError", "Verdict", "compare", "judge", "start_from", "with_corrections"]
+
 MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
-
-
-class RetrainError(Exception):
-    """Nothing to retrain on; the message says what to do first."""
+HEAD_PHOTOS, RIDGE = 2_000, 0.01
+"""A new class's weights start from so many other photos, under this share of the embedding's variance as penalty."""
+LEAST_OF_NEW = 0.5
+"""Share of its held-out photos that a new class must be recognised on: one that nobody can rely on does not enter."""
+CLASS_LEVEL = 0.025
+"""One-sided level, shared by all classes (Bonferroni), at which a class counts as worse."""
 
 
 class Comparison(BaseModel):
@@ -46,6 +46,7 @@ class Comparison(BaseModel):
     challenger: float
     difference: float
     interval: tuple[float, float]
+    p_worse: float = Field(description="one-sided exact sign test (McNemar 1947) that the challenger is no worse")
 
 
 class Verdict(BaseModel):
@@ -57,40 +58,9 @@ class Verdict(BaseModel):
     reason: str
     corrections: int
     comparisons: list[Comparison]
-
-
-def corrections(store: FeedbackStore, labels: tuple[str, ...]) -> tuple[Labelled, Labelled]:
-    """Accepted corrections to classes that the network has, as the network reads them: those to train on, those held
-    out.
-
-    Raises:
-        RetrainError: there is none to train on.
-    """
-    parts: dict[bool, list[tuple[NDArray[np.uint8], int]]] = {False: [], True: []}
-    index = {clean_label(label): i for i, label in enumerate(labels)}
-    for correction in store.accepted():
-        if correction.label in index:
-            held_out = int(correction.sha256, 16) % HELD_OUT_EVERY == 0
-            parts[held_out].append((_pixels(store, correction), index[correction.label]))
-    if not parts[False]:
-        raise RetrainError(
-            "no accepted corrections to known classes with a photo; see them with `python -m monitoring review`, and "
-            "accept those that are right"
-        )
-    return _stack(parts[False]), _stack(parts[True])
-
-
-def _pixels(store: FeedbackStore, correction: Correction) -> NDArray[np.uint8]:
-    try:
-        return read_photo(store.images.get(correction.sha256), max_bytes=10**9).pixels
-    except (FileNotFoundError, DamagedImageError) as error:
-        raise RetrainError(f"{error} Delete its feedback, or restore the file.") from error
-
-
-def _stack(rows: list[tuple[NDArray[np.uint8], int]]) -> Labelled:
-    if not rows:
-        return np.empty((0, 32, 32, 3), np.uint8), np.empty(0, np.int64)
-    return np.stack([pixels for pixels, _ in rows]), np.array([label for _, label in rows], np.int64)
+    by_class: list[Comparison] = Field(description="the fixed sets together, class by class")
+    new_classes: list[str] = []
+    waiting: dict[str, int] = Field({}, description="proposed classes with too few photos yet -> photos")
 
 
 def with_corrections(base: Labelled, extra: Labelled, base_images: int | None, seed: int) -> Labelled:
@@ -103,55 +73,140 @@ def with_corrections(base: Labelled, extra: Labelled, base_images: int | None, s
     return np.concatenate([pixels, *[extra[0]] * repeats]), np.concatenate([labels, *[extra[1]] * repeats])
 
 
-def start_from(champion: Path, classes: int, config: TrainConfig) -> keras.Model:
-    """The champion's network, to be fine-tuned: the same weights in the form in which ``config`` trains."""
+def start_from(
+    folder: Path, champion: Pipeline, labels: tuple[str, ...], data: Labelled, config: TrainConfig
+) -> keras.Model:
+    """The champion's network, to be fine-tuned: the same weights in the form in which ``config`` trains.
+
+    ``folder``: the champion's. ``labels``: the classes of the challenger; one that the champion lacks starts from
+    ``data``, which has photos of it.
+    """
     import keras
 
-    model = keras.saving.load_model(champion / KERAS_FILE, compile=False)
-    if model.outputs[0].shape[-1] != classes:
-        raise RetrainError(f"the served network has {model.outputs[0].shape[-1]} classes, the dataset {classes}")
-    return trained_form(model, weight_decay=l2(config), precision=resolved(config.precision))
+    model = keras.saving.load_model(folder / KERAS_FILE, compile=False)
+    head = None
+    if labels != champion.labels:
+        head = extended_head(model.get_layer(HEAD).get_weights()[0], champion, labels, data, config.seed)
+    return trained_form(model, weight_decay=l2(config), precision=resolved(config.precision), head=head)
 
 
-def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, trained: Labelled, held_out: Labelled) -> Verdict:
-    """Promote only if no fixed set gets worse beyond its interval and the corrections get better, none of them worse.
+def extended_head(
+    kernel: NDArray[np.float32], champion: Pipeline, labels: tuple[str, ...], data: Labelled, seed: int
+) -> NDArray[np.float32]:
+    """The last layer for the classes ``labels``, (d, classes): the champion's column for each that it knows.
 
-    Fixed sets: the held-out splits and the test set. The decision only guards against harm: nothing is tuned on them.
+    A new column is fitted by ridge regression on the embeddings: its logit shall be as high on photos of the class as
+    the highest logit is elsewhere, and as low elsewhere as the others are.
+
+    Raises:
+        RetrainError: a new class without a photo.
     """
-    fixed = [
-        compare("held-out photos", champion, challenger, data.held_out()[0]),
-        compare("test photos", champion, challenger, data["test"]),
+    pixels, numbers = data
+    rng = np.random.default_rng(seed)
+    columns = {label: kernel[:, number] for number, label in enumerate(champion.labels)}
+    for number, label in enumerate(labels):
+        if label in columns:
+            continue
+        mine = np.flatnonzero(numbers == number)
+        if not len(mine):
+            raise RetrainError(f"no photo of the class {label} to start from")
+        others = rng.permutation(np.flatnonzero(numbers != number))[:HEAD_PHOTOS]
+        logits, elsewhere = outputs(champion.network, pixels[others])
+        once = np.unique(pixels[mine], axis=0)[:HEAD_PHOTOS]  # repeated corrections tell nothing new
+        _, here = outputs(champion.network, once)
+        x = np.concatenate([here, elsewhere]).astype(np.float64)
+        wanted = np.r_[np.full(len(here), logits.max(axis=1).mean()), np.full(len(elsewhere), logits.mean())]
+        weight = np.r_[np.full(len(here), 0.5 / len(here)), np.full(len(elsewhere), 0.5 / len(elsewhere))]
+        gram = (x * weight[:, None]).T @ x
+        penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+        columns[label] = np.linalg.solve(gram + penalty, x.T @ (weight * wanted)).astype(np.float32)
+    return np.stack([columns[label] for label in labels], axis=1)
+
+
+def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, found: Corrections) -> Verdict:
+    """Promote only if no fixed set and no class of them gets worse beyond its interval, and the corrections get better.
+
+    Fixed sets: the held-out splits and the test set, their photos of classes that both networks know. The decision only
+    guards against harm: nothing is tuned on them. Of the corrections to known classes neither part may get worse; of
+    each new class the challenger must recognise the held-out photos.
+    """
+    labels = data.labels
+    shared = [number for number, label in enumerate(labels) if label in champion.labels]
+    fixed_data = [_only(part, shared) for part in (data.held_out()[0], data["test"])]
+    right = [_right(champion, challenger, part, labels) for part in fixed_data]
+    names = ("held-out photos", "test photos")
+    fixed = [_comparison(name, *pair) for name, pair in zip(names, right, strict=True)]
+    truth = np.concatenate([part[1] for part in fixed_data])
+    old, new = (np.concatenate(sides) for sides in zip(*right, strict=True))
+    by_class = [_comparison(labels[c], old[truth == c], new[truth == c]) for c in shared if (truth == c).any()]
+    learned = [
+        compare(name, champion, challenger, part, labels)
+        for name, part in (
+            ("corrections trained on", _only(found.trained, shared)),
+            ("corrections held out", _only(found.held_out, shared)),
+        )
+        if len(part[1])
     ]
-    learned = [compare("corrections trained on", champion, challenger, trained)]
-    if len(held_out[0]):
-        learned.append(compare("corrections held out", champion, challenger, held_out))
+    fresh = [
+        compare(f"new class {name}", champion, challenger, part, labels)
+        for name in found.new_classes
+        if name not in champion.labels and len((part := _only(found.held_out, [labels.index(name)]))[1])
+    ]
     worse = [c.name for c in fixed if c.interval[1] < 0] + [c.name for c in learned if c.difference < 0]
+    worse += [f"class {c.name}" for c in by_class if c.p_worse < CLASS_LEVEL / len(by_class)]
+    worse += [c.name for c in fresh if c.challenger < LEAST_OF_NEW]
     if worse:
         reason = f"not promoted: worse on {', '.join(worse)}"
-    elif all(c.difference == 0 for c in learned):
+    elif all(c.difference == 0 for c in (*learned, *fresh)):
         reason = "not promoted: the corrections did not get better"
     else:
         reason = "promoted: the corrections got better and no fixed set got worse beyond its interval"
     return Verdict(
         promoted=reason.startswith("promoted"),
         reason=reason,
-        corrections=len(trained[0]) + len(held_out[0]),
-        comparisons=[*fixed, *learned],
+        corrections=len(found.trained[0]) + len(found.held_out[0]),
+        comparisons=[*fixed, *learned, *fresh],
+        by_class=by_class,
+        new_classes=list(found.new_classes),
+        waiting=found.waiting,
     )
 
 
-def compare(name: str, champion: Pipeline, challenger: Pipeline, data: Labelled) -> Comparison:
-    """Both on ``data``; the interval of the paired difference is normal, mean ± 1.96 standard errors."""
-    pixels, labels = data
-    old, new = (p.score(pixels, batch=250).best == labels for p in (champion, challenger))
+def compare(name: str, champion: Pipeline, challenger: Pipeline, data: Labelled, labels: tuple[str, ...]) -> Comparison:
+    """Both on ``data``, whose classes ``labels`` names; the interval of the paired difference is normal, mean ± 1.96
+    standard errors."""
+    return _comparison(name, *_right(champion, challenger, data, labels))
+
+
+def _right(
+    champion: Pipeline, challenger: Pipeline, data: Labelled, labels: tuple[str, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which photos each names rightly, by name: the two may have other classes."""
+    truth = np.array(labels)[data[1]]
+    if not len(truth):
+        return np.empty(0, bool), np.empty(0, bool)
+    old, new = (np.array(p.labels)[p.score(data[0], batch=250).best] == truth for p in (champion, challenger))
+    return old, new
+
+
+def _comparison(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Comparison:
+    from scipy.stats import binom
+
     change = new.astype(float) - old.astype(float)
-    margin = 1.96 * float(change.std()) / np.sqrt(len(change))
-    middle = float(change.mean())
+    margin = 1.96 * float(change.std()) / np.sqrt(max(len(change), 1)) if len(change) else 0.0
+    middle = float(change.mean()) if len(change) else 0.0
+    lost, won = int((old & ~new).sum()), int((new & ~old).sum())
     return Comparison(
         name=name,
-        photos=len(labels),
-        champion=float(old.mean()),
-        challenger=float(new.mean()),
+        photos=len(old),
+        champion=float(old.mean()) if len(old) else 0.0,
+        challenger=float(new.mean()) if len(new) else 0.0,
         difference=middle,
         interval=(middle - margin, middle + margin),
+        p_worse=float(binom.sf(lost - 1, lost + won, 0.5)) if lost + won else 1.0,
     )
+
+
+def _only(data: Labelled, classes: list[int]) -> Labelled:
+    chosen = np.isin(data[1], classes)
+    return data[0][chosen], data[1][chosen]

@@ -15,7 +15,8 @@ from runners.gate import FEATURES
 from runners.pipeline import Pipeline
 from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
-from training import dataset, ood_lab, ood_page, register
+from training import corrections, dataset, ood_lab, ood_page, promotion, register
+from training import retrain as retraining
 from training.capture import capture
 from training.config import TrainConfig
 from training.evaluate import Evaluation, evaluate, network_size, summary
@@ -28,6 +29,7 @@ from training.prepare import PAGE
 from training.prepare import prepare as prepare_dataset
 from training.register import load_run, write_json
 from training.report import write_report
+from training.retrain import Verdict
 from training.runs import Run, RunError, open_run, whole
 from training.sources import Progress
 from training.unknowns import read_unknowns
@@ -138,16 +140,14 @@ def evaluate_run(settings: Settings, config: TrainConfig, progress: Progress) ->
 
 def register_run(settings: Settings, config: TrainConfig, command: str, export: Path | None) -> dict[str, Any]:
     """Make the run's pair the served one; with ``export``, also write its archives and their record."""
-    from training.track import set_champion
-
     run, data = run_of(settings, config)
     load_run(run)  # refuses a damaged or mismatched pair before anything is registered
     raw = json.loads(run.require(run.evaluation, "evaluate").read_text())
     mlflow_run = raw.pop("mlflow_run")
     metrics = Evaluation.model_validate(raw).headline()
     metadata = {"metrics": metrics, "config": config.name, "data_digest": data.digest, "mlflow_run": mlflow_run}
-    pair = register.register(run.cnn, run.forest, metadata)
-    set_champion(settings, pair, mlflow_run)
+    promotion.reconcile(settings)
+    pair = promotion.promote(settings, run.cnn, run.forest, metadata, mlflow_run)
     result: dict[str, Any] = {"cnn": pair.cnn_tag, "forest": pair.forest_tag}
     if export:
         record = {
@@ -170,42 +170,61 @@ def retrain(
     *,
     anew: bool,
     base_images: int | None,
+    least_photos: int,
 ) -> dict[str, Any]:
     """Train a challenger on base data and accepted corrections; serve it if `training.retrain.judge` says so."""
     from monitoring.feedback import FeedbackStore
-    from training import retrain as challenge
-    from training.track import set_champion
+    from training import track
 
+    promotion.reconcile(settings)  # says that MLflow is away before the fit, not after it
     pair = served(settings)
     prepare_dataset(classes, settings.data_root, settings.var / "dataset", progress)
-    data = dataset.load(settings.var / "dataset")
+    base = dataset.load(settings.var / "dataset")
+    found = corrections.collect(FeedbackStore.open(settings), base.labels, least_photos)
+    run, verdict = challenge(settings, config, pair, base, found, progress, anew=anew, base_images=base_images)
+    body = verdict.model_dump(mode="json")
+    write_json(run.folder / "verdict.json", body)
+    mlflow_run = track.log_pair(settings, run.folder.name, run.cnn, run.forest, body)
+    result: dict[str, Any] = {"champion": pair.cnn_tag, **body}
+    if verdict.promoted:
+        metadata = {"retrained_from": pair.cnn_tag, "data_digest": base.digest, "mlflow_run": mlflow_run}
+        result["cnn"] = promotion.promote(settings, run.cnn, run.forest, metadata, mlflow_run).cnn_tag
+    else:
+        track.name_challenger(settings, mlflow_run, verdict.reason)
+    return result
+
+
+def challenge(
+    settings: Settings,
+    config: TrainConfig,
+    pair: Served,
+    base: dataset.Dataset,
+    found: corrections.Corrections,
+    progress: Progress,
+    *,
+    anew: bool = False,
+    base_images: int | None = None,
+) -> tuple[Run, Verdict]:
+    """A challenger of ``pair`` that was trained on ``base`` and the corrections ``found``, and what is to be said of
+    it."""
     champion, _ = open_pair(pair, "openvino")
-    trained, held_out = challenge.corrections(FeedbackStore.open(settings), data.labels)
-    mixed = challenge.with_corrections(data["train"], trained, base_images, config.seed)
-    run = open_run(settings.var / "runs", config, dataset.digest_of(mixed) + pair.cnn_tag)
+    data = corrections.with_new_classes(base, found)
+    mixed = retraining.with_corrections(base["train"], found.trained, base_images, config.seed)
+    key = "\n".join((dataset.digest_of(mixed), *found.labels, pair.cnn_tag, str(anew)))
+    run = open_run(settings.var / "runs", config, key)
     if not run.cnn.is_dir():
-        start = None if anew else challenge.start_from(pair.cnn_path, len(data.labels), config)
+        start = None if anew else retraining.start_from(pair.cnn_path, champion, found.labels, mixed, config)
         model = fit(config, mixed, data["validation"], len(data.labels), run.fit, progress, start)
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest, "champion": pair.cnn_tag}
             export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
     challenger = fit_pair_gate(run, data, config, champion.gate.names)
-    verdict = challenge.judge(champion, challenger, data, trained, held_out)
-    write_json(run.folder / "verdict.json", verdict.model_dump(mode="json"))
-    result: dict[str, Any] = {"champion": pair.cnn_tag, **verdict.model_dump(mode="json")}
-    if verdict.promoted:
-        new = register.register(run.cnn, run.forest, {"retrained_from": pair.cnn_tag, "data_digest": data.digest})
-        set_champion(settings, new, None)
-        result["cnn"] = new.cnn_tag
-    return result
+    return run, retraining.judge(champion, challenger, data, found)
 
 
-def rollback(settings: Settings) -> dict[str, Any]:
+def rollback(settings: Settings, *, mlflow: bool = True) -> dict[str, Any]:
     """Serve the pair before the latest one again."""
-    from training.track import set_champion
-
-    pair: Served = register.rollback()
-    set_champion(settings, pair, None)
+    pair = promotion.rollback(settings, mlflow=mlflow)
     return {"cnn": pair.cnn_tag, "forest": pair.forest_tag}
 
 

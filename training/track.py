@@ -1,9 +1,10 @@
-"""Training runs in MLflow, and which registered version is the champion."""
+"""Training runs in MLflow, and its registry: which version is the champion."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from monitoring.tracking import TRAINING, client, experiment_id
 from runners.store import CNN, Served
@@ -19,8 +20,11 @@ from training.runs import Run
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
+    from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
+"""Aliases in the registry: what is served, and the latest challenger that was not promoted."""
+_CNN_TAG, _FOREST_TAG = "bentoml.cnn", "bentoml.forest"
 
 
 def log_run(settings: Settings, config: TrainConfig, run: Run, data_digest: str, evaluation: Evaluation) -> str:
@@ -65,8 +69,76 @@ def _dataset_input(settings: Settings, digest: str) -> DatasetInput:
     return DatasetInput(Dataset("photos", digest[:36], "local", source, profile=profile))
 
 
-def set_champion(settings: Settings, pair: Served, run_id: str | None) -> str:
-    """Record in MLflow's registry that ``pair`` is served now; the registry version comes back."""
+def add_version(settings: Settings, pair: Served, cnn: Path, forest: Path, run_id: str | None) -> str:
+    """A version of ``pair`` in MLflow's registry, without an alias yet; its number comes back.
+
+    ``run_id``: the run that logged the folders ``cnn`` and ``forest``; where it is None one is made.
+    """
+    tags = {_CNN_TAG: pair.cnn_tag, _FOREST_TAG: pair.forest_tag}
+    return _version(settings, run_id or log_pair(settings, pair.cnn_tag, cnn, forest), tags)
+
+
+def name_challenger(settings: Settings, run_id: str, reason: str) -> str:
+    """Keep a challenger that was not promoted in the registry, under the alias `challenger`."""
+    version = _version(settings, run_id, {"verdict": reason})
+    client(settings).set_registered_model_alias(CNN, CHALLENGER, version)
+    return version
+
+
+def log_pair(settings: Settings, name: str, cnn: Path, forest: Path, verdict: dict[str, Any] | None = None) -> str:
+    """A run that has the pair as artifacts, and the ``verdict`` on a challenger with its numbers; its id comes back."""
+    mlflow = client(settings)
+    run_id: str = mlflow.create_run(experiment_id(settings, TRAINING), run_name=name).info.run_id
+    mlflow.log_artifacts(run_id, str(cnn), "cnn")
+    mlflow.log_artifacts(run_id, str(forest), "forest")
+    if verdict is not None:
+        mlflow.log_dict(run_id, verdict, "verdict.json")
+        mlflow.set_tag(run_id, "verdict", verdict["reason"])
+        for comparison in verdict["comparisons"]:
+            place = comparison["name"].replace(" ", "_")
+            for who in ("champion", "challenger", "difference"):
+                mlflow.log_metric(run_id, f"{place}/{who}", comparison[who])
+    mlflow.set_terminated(run_id)
+    return run_id
+
+
+def point_champion(settings: Settings, version: str) -> None:
+    """Move the alias `champion` to the registry's ``version``."""
+    client(settings).set_registered_model_alias(CNN, CHAMPION, version)
+
+
+def champion_tag(settings: Settings) -> str | None:
+    """The BentoML tag of the version that the alias `champion` names, None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client(settings).get_model_version_by_alias(CNN, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no alias
+            return None
+        raise
+    tag = version.tags.get(_CNN_TAG)
+    return None if tag is None else str(tag)
+
+
+def find_version(settings: Settings, cnn_tag: str) -> str | None:
+    """The number of the registry's version of BentoML tag ``cnn_tag``, None where there is none."""
+    found = _versions_of(settings, cnn_tag)
+    return str(found[0].version) if found else None
+
+
+def run_of_version(settings: Settings, cnn_tag: str) -> str | None:
+    """The run that has the files of BentoML tag ``cnn_tag``, None where MLflow does not know it."""
+    found = _versions_of(settings, cnn_tag)
+    return str(found[0].run_id) if found and found[0].run_id else None
+
+
+def _versions_of(settings: Settings, cnn_tag: str) -> list[ModelVersion]:
+    versions = client(settings).search_model_versions(f"name = '{CNN}'", max_results=10_000)
+    return [version for version in versions if version.tags.get(_CNN_TAG) == cnn_tag]
+
+
+def _version(settings: Settings, run_id: str, tags: dict[str, str]) -> str:
     from mlflow.exceptions import MlflowException
 
     mlflow = client(settings)
@@ -75,8 +147,4 @@ def set_champion(settings: Settings, pair: Served, run_id: str | None) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"runs:/{run_id}/cnn" if run_id else pair.cnn_path.resolve().as_uri()
-    tags = {"bentoml.cnn": pair.cnn_tag, "bentoml.forest": pair.forest_tag}
-    version = mlflow.create_model_version(CNN, source, run_id=run_id, tags=tags).version
-    mlflow.set_registered_model_alias(CNN, CHAMPION, version)
-    return str(version)
+    return str(mlflow.create_model_version(CNN, f"runs:/{run_id}/cnn", run_id=run_id, tags=tags).version)

@@ -31,9 +31,8 @@ import sys
 from pathlib import Path
 from settings import Settings, configure_environment
 configure_environment(Settings())
-from training.register import register
-pair = register(Path(sys.argv[1]), Path(sys.argv[2]), {})
-print(pair.cnn_tag)
+from training.register import named, register
+print(register(Path(sys.argv[1]), Path(sys.argv[2]), {}, named(sys.argv[3])).cnn_tag)
 """
 
 
@@ -51,7 +50,7 @@ class Store:
         self.tags = {"one": f"cifar_cnn:{one.name}"}
         for name in ("two", "damaged"):
             done = subprocess.run(
-                [sys.executable, "-c", REGISTER, str(copy), str(forest)],
+                [sys.executable, "-c", REGISTER, str(copy), str(forest), name],
                 cwd=ROOT,
                 env=environment(var),
                 capture_output=True,

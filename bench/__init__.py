@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its tables, then one line per target."""
