@@ -213,13 +213,13 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     """Decode: first frame, turned by EXIF, deep greys scaled to 8 bits, transparency over white."""
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it copies every photo that needs no turn
         if image.mode.startswith("I") or image.mode == "F":
             return _eight_bits(np.nan_to_num(np.asarray(image, dtype=np.float64)), image.mode == "F")
         if image.has_transparency_data:
             image = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except TimeoutError:
         raise _too_slow() from None
     except Exception:  # as in open_photo: a decoder's complaint about the file, whatever its type
