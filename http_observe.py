@@ -8,7 +8,6 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +42,14 @@ PAGE_HEADERS = {
 }
 
 
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """As ASGI has them."""
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+_API_RAW, _PAGE_RAW = _raw(API_HEADERS), _raw(PAGE_HEADERS)
+
+
 class Observe:
     """The outermost middleware: nothing is answered without its headers, and no fault passes it untold."""
 
@@ -57,15 +64,15 @@ class Observe:
         state = scope.setdefault("state", {})
         predictions: list[str] = []
         state["predictions"] = predictions
-        extra = PAGE_HEADERS if is_page(scope["path"]) else API_HEADERS
+        extra = _PAGE_RAW if is_page(scope["path"]) else _API_RAW
 
         async def with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in extra.items():
-                    headers.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                given = {name for name, _ in headers}
+                message["headers"] = [*headers, *(pair for pair in extra if pair[0] not in given)]
             await send(message)
 
         with self._metrics.in_progress(), request_span(scope) as span:
