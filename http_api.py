@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -61,9 +62,9 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
     async def classify(request: Request) -> Any:
         """Classify one photo: multipart field `image`."""
         [image] = await read_files(request, "image", 1)
-        answer = await calls().classify(image)
-        _note(request, answer["prediction_id"])
-        return JSONResponse(answer)
+        answer = await calls().predict(image)
+        _note(request, answer.prediction_id)
+        return Response(answer.model_dump_json(), media_type="application/json")
 
     @app.post(
         "/classify_batch",
@@ -76,7 +77,8 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         images = await read_files(request, "images", settings.max_files)
         answers = await calls().classify_many(images)
         _note(request, *(answer.prediction_id for answer in answers if isinstance(answer, Prediction)))
-        return JSONResponse([a.body() if isinstance(a, ApiError) else a.model_dump() for a in answers])
+        texts = [json.dumps(a.body()) if isinstance(a, ApiError) else a.model_dump_json() for a in answers]
+        return Response(f"[{','.join(texts)}]", media_type="application/json")
 
     @app.post("/feedback", responses=_errors(400, 404, 422))
     async def feedback(request: Request, body: FeedbackRequest) -> dict[str, Any]:

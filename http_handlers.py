@@ -121,12 +121,16 @@ class Handlers:
             pair.recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
         return answers
 
-    async def classify(self, image: bytes) -> dict[str, Any]:
-        """The `Prediction` for one encoded photo, as JSON types; raises `ApiError`."""
+    async def predict(self, image: bytes) -> Prediction:
+        """The answer for one encoded photo; raises `ApiError`."""
         [answer] = await self.classify_many([image])
         if isinstance(answer, ApiError):
             raise answer
-        return answer.model_dump()
+        return answer
+
+    async def classify(self, image: bytes) -> dict[str, Any]:
+        """As `predict`, in JSON types."""
+        return (await self.predict(image)).model_dump()
 
     async def feedback(
         self, prediction_id: str, correct: bool, label: str | None = None, note: str | None = None
