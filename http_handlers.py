@@ -86,6 +86,10 @@ class Handlers:
         """
         start = time.perf_counter()
         with step("decode", len(uploads)):
+            loop = asyncio.get_running_loop()
+            came = loop.time()
+            await self._decoder.turn()
+            waited = loop.time() - came
             decoded = await self._decoder.read_all(uploads)
         photos = [(data, photo) for data, photo in zip(uploads, decoded, strict=True) if isinstance(photo, Photo)]
         for item in decoded:
@@ -96,7 +100,7 @@ class Handlers:
             pair = self.serving
             pair.calls += 1
             try:
-                answers = await self._predict(pair, [photo for _, photo in photos], start)
+                answers = await self._predict(pair, [photo for _, photo in photos], start, waited)
             finally:
                 pair.calls -= 1
             for (data, _), answer in zip(photos, answers, strict=True):
@@ -106,11 +110,11 @@ class Handlers:
         rest = iter(answers)
         return [next(rest) if isinstance(item, Photo) else item for item in decoded]
 
-    async def _predict(self, pair: Serving, photos: list[Photo], start: float) -> list[Prediction]:
-        """The answers of ``pair``; the call began at ``start`` on the performance counter."""
+    async def _predict(self, pair: Serving, photos: list[Photo], start: float, waited: float) -> list[Prediction]:
+        """The answers of ``pair``; the call began at ``start`` on the performance counter, and has ``waited`` seconds."""
         middle = time.perf_counter()
         with step("predict", len(photos)):
-            rows = await pair.batcher.submit([photo.pixels for photo in photos])
+            rows = await pair.batcher.submit([photo.pixels for photo in photos], waited)
         end = time.perf_counter()
         timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
         answers = [self._answer(pair, row, timings) for row in rows]

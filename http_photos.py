@@ -31,9 +31,32 @@ class Decoder:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decoder")
         self._free = asyncio.Semaphore(threads)
         self._large = threading.Lock()
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def turn(self) -> None:
+        """Wait until nothing was decoded here in this round of the event loop.
+
+        A round sees many requests at once under load. Would it decode them all, the network, which is done by then,
+        would stand idle, and who comes later would learn too late that there is no room.
+
+        Raises:
+            ApiError: 503 ``overloaded`` when as many wait as may wait for the network, or after ``max_wait_seconds``.
+        """
+        if self._waiting >= self._settings.max_queue:
+            raise overloaded()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.max_wait_seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise overloaded() from None
+        finally:
+            self._waiting -= 1
+        asyncio.get_running_loop().call_soon(self._turn.release)
 
     async def read_all(self, uploads: list[bytes]) -> list[Photo | ApiError]:
-        """A photo or an error per upload, in order.
+        """A photo or an error per upload, in order; the caller has had a `turn`, which lasts for the first few.
 
         Raises:
             ApiError: 503 ``overloaded`` when no decoder was free for ``max_wait_seconds``.
@@ -43,7 +66,7 @@ class Decoder:
         photos: list[Photo | ApiError] = []
         for number, data in enumerate(uploads):
             if number % BREATHE == BREATHE - 1:
-                await asyncio.sleep(0)
+                await self.turn()
             try:
                 if loop.time() > end:
                     raise _too_slow()

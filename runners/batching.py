@@ -60,8 +60,10 @@ class MicroBatcher:
         """Photos that wait."""
         return len(self._waiting)
 
-    async def submit(self, photos: list[NDArray[np.uint8]]) -> list[Scores]:
+    async def submit(self, photos: list[NDArray[np.uint8]], waited: float = 0.0) -> list[Scores]:
         """Score photos, each uint8 (32, 32, 3); one `Scores` of length 1 per photo, in order.
+
+        ``waited``: seconds of ``max_wait`` that are over already.
 
         Raises:
             ApiError: 503 ``overloaded`` when the queue is full or the wait too long, 503 ``network_unavailable`` when
@@ -70,7 +72,7 @@ class MicroBatcher:
         if len(self._waiting) + len(photos) > self._max_queue:
             raise overloaded()
         loop = asyncio.get_running_loop()
-        request = _Request(len(photos), self._max_wait, loop)
+        request = _Request(len(photos), max(0.0, self._max_wait - waited), loop)
         self._waiting.extend((photo, future, request) for photo, future in zip(photos, request.futures, strict=True))
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._drain())

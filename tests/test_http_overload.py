@@ -7,10 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 import http_guard
-from tests.serving import Slow, World, at_once, classify, in_jumping_time, photo, world
+from runners.images import Photo, decode
+from runners.pipeline import Scores
+from tests.serving import Slow, World, at_once, classify, in_jumping_time, photo, scores, world
 
 
 async def timed(client: httpx.AsyncClient, data: bytes) -> tuple[httpx.Response, float]:
@@ -55,6 +59,34 @@ def test_at_ten_times_capacity_every_request_gets_a_result_or_503_within_a_secon
             assert here.batcher.depth == 0
             assert here.metric("cifar_queue_photos") == 0
             assert here.metric('cifar_requests_total{code="503",method="POST",path="/classify"}') == codes[503]
+
+    in_jumping_time(main)
+
+
+def test_a_crowd_is_decoded_while_the_network_works_and_those_without_room_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def counted(image: Image.Image) -> Photo:
+        events.append("decoded")
+        return decode(image)
+
+    async def score(pixels: np.ndarray) -> Scores:
+        events.append("scored")
+        return scores(pixels)
+
+    monkeypatch.setattr("http_photos.decode", counted)
+
+    async def main() -> None:
+        async with world(tmp_path, score).client() as client:
+            assert check(await asyncio.gather(*(timed(client, photo()) for _ in range(50)))) == {200: 50}
+        assert events.index("scored") < 10, "the network did not wait until all were decoded"
+        events.clear()
+        async with world(tmp_path, score, max_queue=8).client() as client:
+            codes = check(await asyncio.gather(*(timed(client, photo()) for _ in range(50))))
+        assert codes[503] > 10
+        assert events.count("decoded") == codes[200], "nothing is decoded in vain"
 
     in_jumping_time(main)
 

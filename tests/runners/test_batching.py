@@ -10,6 +10,7 @@ import pytest
 from runners.batching import MicroBatcher
 from runners.pipeline import Scores
 from runners.prediction import ApiError
+from tests.serving import in_jumping_time
 
 
 def scores(pixels: np.ndarray) -> Scores:
@@ -79,3 +80,23 @@ def test_a_failed_call_fails_its_own_photos_only() -> None:
         assert isinstance(answers[2], list)
 
     asyncio.run(main())
+
+
+def test_who_waited_before_waits_less_here() -> None:
+    async def hangs(pixels: np.ndarray) -> Scores:
+        await asyncio.sleep(3600)
+        return scores(pixels)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        batcher = MicroBatcher(hangs, max_batch=1, max_queue=100, max_wait=0.8)
+        stuck = asyncio.create_task(batcher.submit([photo(1)]))
+        await asyncio.sleep(0.1)
+        for waited, left in ((0.0, 0.8), (0.5, 0.3), (2.0, 0.0)):
+            start = loop.time()
+            with pytest.raises(ApiError, match="capacity"):
+                await batcher.submit([photo(2)], waited)
+            assert loop.time() - start == pytest.approx(left, abs=1e-3)
+        stuck.cancel()
+
+    in_jumping_time(main)
