@@ -27,8 +27,12 @@ KEEP_SESSION: dict[str, Any] = {"max_requests": 2**62, "max_age": 1e12}
 best."""
 PREPARE_SECONDS = 60.0
 """Longest loading of a new pair; the old one answers meanwhile."""
-QUIET: dict[str, Any] = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
-"""Configuration of a BentoML service that leaves counting and logging requests to the one that asks it."""
+QUIET: dict[str, Any] = {
+    "metrics": {"enabled": False},
+    "logging": {"access": {"enabled": False}},
+    "tracing": {"excluded_urls": ".*"},
+}
+"""Configuration of a BentoML service that leaves counting, logging and tracing requests to the one that asks it."""
 
 
 def to_npy(array: NDArray[Any]) -> bytes:
