@@ -64,7 +64,7 @@ class Recorder:
         self._replica = f"{socket.gethostname()}-{os.getpid()}"
         self._spool = settings.var / "spool"
         self._queue: deque[Batch] = deque()
-        self._queued = 0
+        self._queued, self._wanted = 0, 1
         self._changed = threading.Condition()
         self._closing = False
         self._work = threading.Event()
@@ -95,7 +95,8 @@ class Recorder:
                 return
             self._queue.append((pixels, sizes, scores))
             self._queued += n
-            self._changed.notify_all()
+            if self._queued >= self._wanted:  # waking the writer for every photo costs more than the photo's row
+                self._changed.notify_all()
 
     def close(self, timeout: float = 10.0) -> None:
         """Profile what is queued, put the open window on disk, and send as much as ``timeout`` seconds allow."""
@@ -131,6 +132,7 @@ class Recorder:
     def _next_batches(self) -> tuple[list[Batch], bool]:
         """Wait for rows, for the end of the window or for `close`; take as many rows as the window still holds."""
         with self._changed:
+            self._wanted = 1
             self._changed.wait_for(lambda: self._queue or self._closing, timeout=self._seconds_left())
             batches: list[Batch] = []
             room = self._settings.window_rows - (self._builder.rows if self._builder else 0)
@@ -138,6 +140,7 @@ class Recorder:
             if self._queue:
                 left = self._seconds_left()
                 patience = GATHER_S if left is None else min(GATHER_S, left)
+                self._wanted = enough
                 self._changed.wait_for(lambda: self._queued >= enough or self._closing, timeout=patience)
             while self._queue and (room > 0 or not batches):
                 batches.append(self._queue.popleft())
