@@ -34,6 +34,14 @@ class FeedbackRequest(BaseModel):
     note: str | None = Field(None, max_length=1000)
 
 
+class Explanation(BaseModel):
+    """Answer of ``POST /explain``."""
+
+    label: str = Field(description="the best guess, which the heat is about")
+    probability: float = Field(ge=0, le=1)
+    heat: list[list[float]] = Field(description="log-odds that hiding a square of the photo costs, row by row")
+
+
 class ErrorText(BaseModel):
     code: str
     message: str
@@ -59,10 +67,10 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         responses=_errors(400, 415, 422),
         openapi_extra=form_schema("image", many=False),
     )
-    async def classify(request: Request) -> Any:
-        """Classify one photo: multipart field `image`."""
+    async def classify(request: Request, live: bool = False) -> Any:
+        """Classify one photo: multipart field `image`. One frame of many (`live`) is not counted, profiled or kept."""
         [image] = await read_files(request, "image", 1)
-        answer = await calls().predict(image)
+        answer = await calls().predict(image, live)
         _note(request, answer.prediction_id)
         return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -80,11 +88,40 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         texts = [json.dumps(a.body()) if isinstance(a, ApiError) else a.model_dump_json() for a in answers]
         return Response(f"[{','.join(texts)}]", media_type="application/json")
 
+    @app.post(
+        "/explain",
+        response_model=Explanation,
+        responses=_errors(400, 415, 422),
+        openapi_extra=form_schema("image", many=False),
+    )
+    async def explain(request: Request) -> Any:
+        """Where in one photo the network saw its best guess: multipart field `image`."""
+        [image] = await read_files(request, "image", 1)
+        return JSONResponse(await calls().explain(image))
+
+    @app.post(
+        "/preview",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}}, **_errors(400, 415, 422)},
+        openapi_extra=form_schema("image", many=False),
+    )
+    async def preview(request: Request) -> Response:
+        """One photo as the network reads it, 32×32 PNG: multipart field `image`."""
+        [image] = await read_files(request, "image", 1)
+        return Response(await calls().preview(image), media_type="image/png")
+
     @app.post("/feedback", responses=_errors(400, 404, 422))
     async def feedback(request: Request, body: FeedbackRequest) -> dict[str, Any]:
         """Say whether a prediction was right. The same call twice stores once."""
         answer = await calls().feedback(body.prediction_id, body.correct, body.label, body.note)
         _note(request, body.prediction_id)
+        return answer
+
+    @app.delete("/feedback/{prediction_id}", responses=_errors(404, 422))
+    async def withdraw(request: Request, prediction_id: str) -> dict[str, Any]:
+        """Take feedback back: it is deleted with its photo, and trains nothing."""
+        answer = await calls().withdraw(prediction_id)
+        _note(request, prediction_id)
         return answer
 
     @app.post(

@@ -186,7 +186,7 @@ def _authorised(header: bytes, tokens: tuple[str, ...]) -> bool:
 
 
 def _body_limit(path: str, settings: Settings) -> int:
-    if path == "/classify":
+    if path in ("/classify", "/explain", "/preview"):
         return settings.max_upload_bytes + OVERHEAD
     if path in ("/classify_batch", "/captures") or is_page(path):
         return settings.max_batch_bytes + OVERHEAD

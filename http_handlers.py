@@ -25,7 +25,8 @@ from monitoring.feedback_row import facts
 from monitoring.keeper import Keeper
 from monitoring.pending import Pending
 from runners.batching import MicroBatcher
-from runners.images import Photo, archive_png
+from runners.images import Photo, archive_png, png
+from runners.occlusion import heat, occluded
 from runners.pipeline import Scores
 from runners.prediction import ApiError, ModelTags, Prediction, Timings
 from settings import Settings
@@ -78,8 +79,10 @@ class Handlers:
         self._saving = 0
         self._savers = ThreadPoolExecutor(MAX_SAVING, thread_name_prefix="feedback")
 
-    async def classify_many(self, uploads: list[bytes]) -> list[Prediction | ApiError]:
+    async def classify_many(self, uploads: list[bytes], live: bool = False) -> list[Prediction | ApiError]:
         """One answer or one error per upload, in order; a bad photo fails alone.
+
+        Frames of a ``live`` camera are answered and forgotten: neither counted nor profiled nor kept for feedback.
 
         Raises:
             ApiError: 503 when the server is at capacity or the network unavailable.
@@ -100,41 +103,79 @@ class Handlers:
             pair = self.serving
             pair.calls += 1
             try:
-                answers = await self._predict(pair, [photo for _, photo in photos], start, waited)
+                rows, timings = await self._predict(pair, [photo.pixels for _, photo in photos], start, waited)
+                answers = [self._answer(pair, row, timings) for row in rows]
+                if not live:
+                    self._note(pair, photos, rows, answers)
             finally:
                 pair.calls -= 1
-            for (data, _), answer in zip(photos, answers, strict=True):
-                self._pending.add(answer, data)
-                if self._keeper:
-                    self._keeper.offer(answer, data)
         rest = iter(answers)
         return [next(rest) if isinstance(item, Photo) else item for item in decoded]
 
-    async def _predict(self, pair: Serving, photos: list[Photo], start: float, waited: float) -> list[Prediction]:
-        """The answers of ``pair``; the call began at ``start`` on the performance counter, and has ``waited`` seconds."""
+    async def _predict(
+        self, pair: Serving, pixels: list[NDArray[np.uint8]], start: float, waited: float
+    ) -> tuple[list[Scores], Timings]:
+        """What ``pair`` says; the call began at ``start`` on the performance counter, and has ``waited`` seconds."""
         middle = time.perf_counter()
-        with step("predict", len(photos)):
-            rows = await pair.batcher.submit([photo.pixels for photo in photos], waited)
+        with step("predict", len(pixels)):
+            rows = await pair.batcher.submit(pixels, waited)
         end = time.perf_counter()
-        timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
-        answers = [self._answer(pair, row, timings) for row in rows]
-        self._metrics.predicted(answers)
-        if pair.recorder:
-            pixels = np.stack([photo.pixels for photo in photos])
-            sizes = np.array([(photo.width, photo.height) for photo in photos], np.int64)
-            pair.recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
-        return answers
+        return rows, Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
 
-    async def predict(self, image: bytes) -> Prediction:
-        """The answer for one encoded photo; raises `ApiError`."""
-        [answer] = await self.classify_many([image])
+    def _note(
+        self, pair: Serving, photos: list[tuple[bytes, Photo]], rows: list[Scores], answers: list[Prediction]
+    ) -> None:
+        """Count, profile and keep for feedback what was answered."""
+        self._metrics.predicted(answers)
+        for (data, _), answer in zip(photos, answers, strict=True):
+            self._pending.add(answer, data)
+            if self._keeper:
+                self._keeper.offer(answer, data)
+        if pair.recorder:
+            pixels = np.stack([photo.pixels for _, photo in photos])
+            sizes = np.array([(photo.width, photo.height) for _, photo in photos], np.int64)
+            pair.recorder.record(pixels, sizes, rows[0] if len(rows) == 1 else Scores.concatenate(rows))
+
+    async def predict(self, image: bytes, live: bool = False) -> Prediction:
+        """The answer for one encoded photo; raises `ApiError`. ``live``: see `classify_many`."""
+        [answer] = await self.classify_many([image], live)
         if isinstance(answer, ApiError):
             raise answer
         return answer
 
-    async def classify(self, image: bytes) -> dict[str, Any]:
+    async def classify(self, image: bytes, live: bool = False) -> dict[str, Any]:
         """As `predict`, in JSON types."""
-        return (await self.predict(image)).model_dump()
+        return (await self.predict(image, live)).model_dump()
+
+    async def explain(self, image: bytes) -> dict[str, Any]:
+        """Where in an encoded photo the network saw its best guess (`runners.occlusion`); raises `ApiError`.
+
+        ``label``, ``probability`` of the best guess; ``heat``, rows of numbers, top to bottom.
+        """
+        photo = await self._read(image)
+        pair = self.serving
+        pair.calls += 1
+        try:
+            scores = Scores.concatenate(await pair.batcher.submit(list(occluded(photo.pixels))))
+        finally:
+            pair.calls -= 1
+        return {
+            "label": pair.labels[int(scores.best[0])],
+            "probability": min(float(scores.confidence[0]), 1.0),
+            "heat": heat(scores).round(4).tolist(),
+        }
+
+    async def preview(self, image: bytes) -> bytes:
+        """An encoded photo as the network reads it: a 32×32 PNG; raises `ApiError`."""
+        return png((await self._read(image)).pixels)
+
+    async def _read(self, image: bytes) -> Photo:
+        await self._decoder.turn()
+        [photo] = await self._decoder.read_all([image])
+        if isinstance(photo, ApiError):
+            self._metrics.refused(photo)
+            raise photo
+        return photo
 
     async def feedback(
         self, prediction_id: str, correct: bool, label: str | None = None, note: str | None = None
@@ -157,6 +198,16 @@ class Handlers:
         finally:
             self._saving -= 1
         return {"id": saved, "prediction_id": prediction_id}
+
+    async def withdraw(self, prediction_id: str) -> dict[str, Any]:
+        """Take back what was said of a prediction; its photo goes with it, reviewed or not, and never trains.
+
+        Raises:
+            ApiError: 404 when nothing is stored of it, 503 when the store cannot be used.
+        """
+        if not await asyncio.to_thread(self._feedback.withdraw, prediction_id):
+            raise ApiError(404, "unknown_feedback", f"No feedback on the prediction {prediction_id[:64]!r} is stored.")
+        return {"prediction_id": prediction_id, "withdrawn": True}
 
     async def labels(self) -> dict[str, Any]:
         """Class names, model tags and thresholds."""

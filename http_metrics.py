@@ -13,7 +13,7 @@ from settings import Settings
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-PATHS = ("/classify", "/classify_batch", "/feedback", "/captures", "/labels", "/openapi.json")
+PATHS = ("/classify", "/classify_batch", "/explain", "/preview", "/feedback", "/captures", "/labels", "/openapi.json")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 PROBES = ("/livez", "/readyz", "/metrics")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -192,4 +192,5 @@ class _State:
 def _known(path: str) -> str:
     if path in PATHS or path in PROBES:
         return path
-    return "/ui" if (path + "/").startswith("/ui/") else "other"
+    first = "/" + path[1:].partition("/")[0]  # the rest may be anything
+    return first if first in ("/ui", "/feedback") else "other"

@@ -251,6 +251,10 @@ class FeedbackStore:
         self.database.scrub()
         return True
 
+    def withdraw(self, prediction_id: str) -> bool:
+        """Take an answer back: its row and its photo go, as in `delete`, whose scrubbing is left to the next purge."""
+        return bool(self.remove(lambda table: table.prediction_id == prediction_id).answers)
+
     def remove(self, chosen: Chosen, *, dry_run: bool = False) -> Removed:
         """Delete the rows that ``chosen`` picks and photos that only they had; `Database.scrub` does the rest."""
         photos: set[str] = set()

@@ -107,6 +107,13 @@ def archive_png(data: bytes, *, longest_side: int = 1024) -> bytes:
     return buffer.getvalue()
 
 
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """RGB pixels, uint8 (height, width, 3), as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """Brightness, contrast, saturation (each 0..1) and sharpness of a batch, uint8 (n, 32, 32, 3) -> float32 (n,) each.
 

@@ -27,7 +27,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-OPERATIONS = 8
+OPERATIONS = 11
 
 
 def at_localhost(app: ASGIApp) -> ASGIApp:
