@@ -243,4 +243,4 @@ def _start_recorder(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
 def _mount_page(handlers: Handlers) -> None:
     from ui.page import mount
 
-    mount(app, handlers, max_file_bytes=SETTINGS.max_upload_bytes)
+    mount(app, handlers, owner=handlers, max_file_bytes=SETTINGS.max_upload_bytes)

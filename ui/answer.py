@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ui.api import as_problem
-from ui.texts import Texts
+from ui.texts import LABEL_LENGTH, Texts
 
 TOP = 5
 """Classes shown as bars."""
@@ -29,11 +29,40 @@ def answer_html(prediction: Mapping[str, Any], texts: Texts) -> str:
 
     Everything that comes from the service is escaped.
     """
-    parts = [f'<p class="sentence">{escape(sentence(prediction, texts))}</p>']
+    label = escape(prediction["best_guess"] if prediction["in_distribution"] else "")
+    parts = [f'<p class="sentence" data-label="{label}">{escape(sentence(prediction, texts))}</p>']
     if not prediction["in_distribution"]:
         reason = texts.refused_reason.format(share=texts.share(prediction["ood_p_value"]))
         parts.append(f'<p class="reason">{escape(reason)}</p>')
-    return "".join([*parts, bars_html(prediction["probabilities"], texts)])
+    return f'<div class="heading">{"".join(parts)}</div>{bars_html(prediction["probabilities"], texts)}'
+
+
+def choices_html(prediction: Mapping[str, Any], texts: Texts) -> str:
+    """A button for each class that the answer may have missed, and a line for one that is not in the list.
+
+    The best guess is missing, unless the gate refused; then it comes first.
+    """
+    best, refused = prediction["best_guess"], not prediction["in_distribution"]
+    others = sorted((label for label in prediction["probabilities"] if label != best), key=texts.listed)
+    buttons = "".join(
+        f'<button type="button" data-label="{escape(label)}">{escape(texts.listed(label))}</button>'
+        for label in ([best] if refused else []) + others
+    )
+    return (
+        f'<p id="choices-title">{escape(texts.correction)}</p>'
+        f'<div role="group" aria-labelledby="choices-title">{buttons}</div>'
+        f"<details><summary>{escape(texts.something_else)}</summary><form><label>{escape(texts.new_class)} "
+        f'<input name="label" maxlength="{LABEL_LENGTH}" autocapitalize="off" autocomplete="off" '
+        f'placeholder="{escape(texts.new_class_example)}"></label> '
+        f"<button>{escape(texts.wrong)}</button></form></details>"
+        f'<p class="plain">{escape(texts.correction_info)}</p>'
+    )
+
+
+def seen_html(uri: str, texts: Texts) -> str:
+    """What the network saw, a ``data:`` address of 32×32 pixels, enlarged without smoothing."""
+    caption = f"<figcaption>{escape(texts.seen)}</figcaption>"
+    return f'<figure><img src="{uri}" alt="{escape(texts.seen_alt)}">{caption}</figure>'
 
 
 def bars_html(probabilities: Mapping[str, float], texts: Texts) -> str:

@@ -1,8 +1,8 @@
-"""What the page needs from whoever hosts it: three calls, one more for owners, and errors that carry a sentence."""
+"""What the page needs from whoever hosts it: the API's calls, the owner's, and errors that carry a sentence."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
 class Api(Protocol):
@@ -12,8 +12,16 @@ class Api(Protocol):
     `ApiProblem`, or the service's own error type. The page shows the sentence of those and logs any other.
     """
 
-    async def classify(self, image: bytes) -> dict[str, Any]:
-        """The Prediction of an encoded photo, as ``POST /classify`` answers it."""
+    async def classify(self, image: bytes, live: bool = False) -> dict[str, Any]:
+        """The Prediction of an encoded photo, as ``POST /classify`` answers it; of a ``live`` one nothing is kept."""
+        ...
+
+    async def explain(self, image: bytes) -> dict[str, Any]:
+        """``{"label": best guess, "probability": its, "heat": rows of numbers}``, as ``POST /explain``."""
+        ...
+
+    async def preview(self, image: bytes) -> bytes:
+        """The photo as the network reads it, a PNG of 32×32, as ``POST /preview``."""
         ...
 
     async def feedback(
@@ -22,14 +30,17 @@ class Api(Protocol):
         """Store a verdict, as ``POST /feedback`` does; ``{"id": ...}`` names the stored record."""
         ...
 
+    async def withdraw(self, prediction_id: str) -> dict[str, Any]:
+        """Take the verdict back, as ``DELETE /feedback/{prediction_id}`` does."""
+        ...
+
     async def labels(self) -> dict[str, Any]:
         """``{"classes": [...], "models": {"cnn": tag, "forest": tag}, "thresholds": {...}}``, as ``GET /labels``."""
         ...
 
 
-@runtime_checkable
-class OwnerApi(Api, Protocol):
-    """An `Api` whose owner may also add photos: the page then has a tab for it, which only the owner sees."""
+class OwnerApi(Protocol):
+    """What only the owner may do; the page asks `is_owner` before each call, and fails as those of `Api` do."""
 
     def is_owner(self, authorization: str) -> bool:
         """Whether a request with this header ``Authorization`` ("" for none) comes from the owner."""

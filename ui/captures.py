@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr  # at the top, since it finds listeners that take a gr.Request by that name: import us late
 
 from ui.answer import plain_html
-from ui.api import ApiProblem, OwnerApi
+from ui.api import Api, ApiProblem, OwnerApi
 from ui.events import LISTEN, Updates, or_error
+from ui.live import script
 from ui.texts import LABEL_LENGTH, Texts
 
 FEWEST, COUNT, MOST = 2, 20, 60
@@ -45,8 +45,9 @@ def lay_out(texts: Texts) -> CaptureParts:
             with gr.Column(min_width=300):
                 camera = gr.HTML(
                     "",
-                    html_template=f'<video autoplay muted playsinline aria-label="{escape(texts.camera)}"></video>',
-                    js_on_load=Path(__file__).with_name("camera.js").read_text(encoding="utf-8"),
+                    html_template='<video data-width="640" autoplay muted playsinline '
+                    f'aria-label="{escape(texts.camera)}"></video>',
+                    js_on_load=script("burst.js"),
                     apply_default_css=False,
                     padding=False,
                     elem_id="camera",
@@ -74,11 +75,11 @@ def lay_out(texts: Texts) -> CaptureParts:
     return CaptureParts(tab, camera, name, known, count, take, status, photos)
 
 
-def wire(demo: gr.Blocks, parts: CaptureParts, api: OwnerApi, texts: Texts) -> None:
-    """Bind the events of the tab; each asks ``api`` anew whether it comes from the owner."""
+def wire(demo: gr.Blocks, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Texts) -> None:
+    """Bind the events of the tab; each asks ``owner`` anew whether it comes from the owner."""
 
     def owned(request: gr.Request) -> bool:
-        return api.is_owner(request.headers.get("authorization") or "")
+        return owner.is_owner(request.headers.get("authorization") or "")
 
     async def opened(request: gr.Request) -> Updates:
         return {parts.tab: gr.update(visible=owned(request))}
@@ -98,14 +99,14 @@ def wire(demo: gr.Blocks, parts: CaptureParts, api: OwnerApi, texts: Texts) -> N
             return {parts.status: plain_html(texts.capture_name_first, "error")}
         return {parts.status: plain_html(texts.taking, "busy"), parts.take: gr.update(interactive=False)}
 
-    async def kept(name: str, photos: list[bytes] | None, fault: str, owner: bool) -> Updates:
+    async def kept(name: str, photos: list[bytes] | None, fault: str, allowed: bool) -> Updates:
         if fault:
             return looked(fault)
         if not photos:
             return {}
-        if not owner:
+        if not allowed:
             raise ApiProblem("owner_only", texts.owner_only, 403)
-        burst = await api.capture(name.strip(), photos)
+        burst = await owner.capture(name.strip(), photos)
         sentence = plain_html(texts.captured.format(photos=burst["photos"], folder=burst["folder"]), "done")
         line = f"{plain_html(texts.classes_line)}<pre>{escape(burst['line'])}</pre>"
         return {parts.status: sentence + line}

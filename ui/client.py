@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ui.api import ApiProblem
 
@@ -48,9 +48,22 @@ class HttpApi:
         """Close the connections."""
         await self._client.aclose()
 
-    async def classify(self, image: bytes) -> dict[str, Any]:
+    async def classify(self, image: bytes, live: bool = False) -> dict[str, Any]:
         """``POST /classify`` with ``image``, an encoded photo."""
-        return await self._call("POST", "classify", files={"image": ("photo", image, "application/octet-stream")})
+        params = {"live": "true"} if live else {}
+        return await self._call("POST", "classify", files=_form(image), params=params)
+
+    async def explain(self, image: bytes) -> dict[str, Any]:
+        """``POST /explain``."""
+        return await self._call("POST", "explain", files=_form(image))
+
+    async def preview(self, image: bytes) -> bytes:
+        """``POST /preview``."""
+        response = await self._send("POST", "preview", files=_form(image))
+        if response.status_code == 200 and response.content.startswith(b"\x89PNG"):
+            return response.content
+        self._json(response)  # raises for an error of ours
+        raise self._strange(response, "without a picture")
 
     async def feedback(
         self, prediction_id: str, correct: bool, label: str | None = None, note: str | None = None
@@ -61,32 +74,45 @@ class HttpApi:
             "POST", "feedback", json={key: value for key, value in body.items() if value is not None}
         )
 
+    async def withdraw(self, prediction_id: str) -> dict[str, Any]:
+        """``DELETE /feedback/{prediction_id}``."""
+        return await self._call("DELETE", f"feedback/{quote(prediction_id, safe='')}")
+
     async def labels(self) -> dict[str, Any]:
         """``GET /labels``."""
         return await self._call("GET", "labels")
 
     async def _call(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        return self._json(await self._send(method, path, **content))
+
+    async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         import httpx
 
         try:
-            response = await self._client.request(method, path, **content)
+            return await self._client.request(method, path, **content)
         except httpx.TimeoutException:
             raise ApiProblem("timeout", f"{self._url} did not answer in {TIMEOUT_SECONDS:.0f} s.") from None
         except httpx.HTTPError as error:
             raise ApiProblem("unreachable", f"{self._url} cannot be reached: {error}") from None
+
+    def _json(self, response: httpx.Response) -> dict[str, Any]:
         try:
             body = response.json()
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            raise ApiProblem(
-                "bad_answer", f"{self._url} answered {response.status_code} without JSON.", response.status_code
-            )
-        if response.status_code == httpx.codes.OK:
+            raise self._strange(response, "without JSON")
+        if response.status_code == 200:
             return body
         match body:
             case {"error": {"code": str(code), "message": str(message)}}:
                 raise ApiProblem(code, message, response.status_code)
-        raise ApiProblem(
-            "bad_answer", f"{self._url} answered {response.status_code} without an error of ours.", response.status_code
-        )
+        raise self._strange(response, "without an error of ours")
+
+    def _strange(self, response: httpx.Response, how: str) -> ApiProblem:
+        message = f"{self._url} answered {response.status_code} {how}."
+        return ApiProblem("bad_answer", message, response.status_code)
+
+
+def _form(image: bytes) -> dict[str, Any]:
+    return {"image": ("photo", image, "application/octet-stream")}

@@ -30,6 +30,13 @@ class Texts:
 
     answer: str
     waiting: str
+    seen: str
+    seen_alt: str
+    why: str
+    why_there: str
+    why_nowhere: str
+    why_legend: str
+    regions: tuple[str, ...]
     looking: str
     known: str
     refused: str
@@ -50,13 +57,22 @@ class Texts:
     correction_info: str
     something_else: str
     new_class: str
-    new_class_info: str
+    new_class_example: str
     wrong: str
-    choose_first: str
     name_first: str
+    said_right: str
+    said_wrong: str
     stored: str
+    undo: str
+    withdrawn: str
 
     classify_tab: str
+    live_tab: str
+    live_intro: str
+    live_forgotten: str
+    live_failed: str
+    pause: str
+    go_on: str
     add_photos: str
     add_photos_intro: str
     camera: str
@@ -75,6 +91,7 @@ class Texts:
     owner_only: str
 
     models: str
+    signed_out: str
     unexpected: str
     problems: Mapping[str, str]
     advice: Mapping[int, str]
@@ -109,6 +126,23 @@ ENGLISH = Texts(
     example_names={"airplane": "Airplane", "ship": "Ship", "automobile": "Car", "checkerboard": "Squares"},
     answer="Answer",
     waiting="The answer appears here.",
+    seen="What the network saw: 32 × 32 pixels.",
+    seen_alt="The photo as the network saw it, very coarse",
+    why="Why?",
+    why_there="It looked most at the {where} to find {name}.",
+    why_nowhere="No single part of the photo made it think of {name}: hide any of them, and the answer stays.",
+    why_legend="The brighter a part, the more the answer rests on it.",
+    regions=(
+        "upper left",
+        "upper middle",
+        "upper right",
+        "left",
+        "middle",
+        "right",
+        "lower left",
+        "lower middle",
+        "lower right",
+    ),
     looking="Looking …",
     known="{Name}, {share} sure",
     refused="I don’t know this. My best guess would be {name}.",
@@ -151,16 +185,25 @@ ENGLISH = Texts(
     was_refusing_right="Was it right not to know this?",
     right="Right",
     right_to_refuse="Right, it is none of the classes",
-    correction="If wrong: what is it?",
+    correction="If wrong: what is it? One click stores it.",
     correction_info="Your correction is reviewed before anything learns from it.",
     something_else="Something else …",
-    new_class="Name it",
-    new_class_info="One or two words, such as “bicycle”.",
+    new_class="What is it?",
+    new_class_example="such as bicycle",
     wrong="Wrong, it is this",
-    choose_first="Choose what it is, then press “Wrong, it is this”.",
     name_first="Write what it is, then press “Wrong, it is this”.",
-    stored="Thank you. Stored as record {id}.",
+    said_right="You said: right.",
+    said_wrong="You said: it is {name}.",
+    stored="Stored as record {id}. Thank you.",
+    undo="Undo",
+    withdrawn="Taken back. Nothing of it is stored any more.",
     classify_tab="Ask",
+    live_tab="Live",
+    live_intro="Hold something into the camera’s picture and watch the network make up its mind.",
+    live_forgotten="Nothing here is stored, counted or learned from. To teach the network, take a photo under “Ask”.",
+    live_failed="The live picture could not be classified. It is tried again.",
+    pause="Pause",
+    go_on="Go on",
     add_photos="Add photos",
     add_photos_intro="Teach it a class of your own: hold the thing into the picture, turn it and move it while the "
     "burst is taken. Take a few bursts, in other light and before other backgrounds.",
@@ -185,6 +228,7 @@ ENGLISH = Texts(
     classes_line="For training, the classes file needs this line below “folders:”, once:",
     owner_only="Only the owner of this service may add photos.",
     models="Network {cnn} · gate {forest}",
+    signed_out="You are no longer signed in. Reload the page and give the token again.",
     unexpected="Something went wrong inside the page; the details are in its log. Please try again.",
     problems={
         "unreachable": "The service cannot be reached. Check that it is running, then try again.",

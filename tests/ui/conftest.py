@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from ui.api import Api, ApiProblem
+from ui.api import Api, ApiProblem, OwnerApi
 from ui.page import mount
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -58,10 +58,14 @@ class ColorApi:
     def __init__(self) -> None:
         self.images: list[bytes] = []
         self.verdicts: list[tuple[str, bool, str | None]] = []
-        self.feedback_fails = False
+        self.frames: list[bytes] = []
+        self.withdrawn: list[str] = []
+        self.feedback_fails = self.gone = False
 
-    async def classify(self, image: bytes) -> dict[str, Any]:
-        self.images.append(image)
+    async def classify(self, image: bytes, live: bool = False) -> dict[str, Any]:
+        (self.frames if live else self.images).append(image)
+        if self.gone:
+            raise ApiProblem("unreachable", "http://service cannot be reached: refused")
         try:
             red, green, blue = Image.open(io.BytesIO(image)).convert("RGB").resize((1, 1)).tobytes()
         except OSError:
@@ -90,6 +94,23 @@ class ColorApi:
         self.verdicts.append((prediction_id, correct, label))
         return {"id": len(self.verdicts)}
 
+    async def explain(self, image: bytes) -> dict[str, Any]:
+        """Hot in the upper right corner."""
+        heat = [[0.0] * 7 for _ in range(7)]
+        heat[0][6], heat[1][6], heat[6][0] = 3.0, 1.5, -1.0
+        return {"label": "cat", "probability": 0.93, "heat": heat}
+
+    async def preview(self, image: bytes) -> bytes:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(image)).convert("RGB").resize((32, 32)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    async def withdraw(self, prediction_id: str) -> dict[str, Any]:
+        if self.feedback_fails:
+            raise ApiProblem("feedback_unavailable", "The feedback store is not available.", 503)
+        self.withdrawn.append(prediction_id)
+        return {"prediction_id": prediction_id, "withdrawn": True}
+
     async def labels(self) -> dict[str, Any]:
         return {
             "classes": CLASSES,
@@ -101,8 +122,8 @@ class ColorApi:
 class Server:
     """uvicorn in a thread on a free port of 127.0.0.1; the page is made in its loop, as Gradio expects."""
 
-    def __init__(self, api: Api, app: FastAPI | None = None) -> None:
-        self._api, self._app = api, app or FastAPI()
+    def __init__(self, api: Api, app: FastAPI | None = None, owner: OwnerApi | None = None) -> None:
+        self._api, self._app, self._owner = api, app or FastAPI(), owner
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -110,7 +131,9 @@ class Server:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:
-        self._server = uvicorn.Server(uvicorn.Config(mount(self._app, self._api), log_level="warning"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(mount(self._app, self._api, owner=self._owner), log_level="warning")
+        )
         await self._server.serve(sockets=[self._socket])
 
     def __enter__(self) -> Self:

@@ -50,7 +50,7 @@ def api() -> OwnerColorApi:
 
 @pytest.fixture(scope="module")
 def server(api: OwnerColorApi) -> Iterator[Server]:
-    with Server(api) as running:
+    with Server(api, owner=api) as running:
         yield running
 
 
@@ -196,7 +196,7 @@ def test_with_tokens_the_tab_is_for_who_signs_in_with_the_owners(
     api = OwnerColorApi(settings)
     sign_in = {"http_credentials": {"username": "me", "password": password}}
     with (
-        Server(api, new_app(settings)) as server,
+        Server(api, new_app(settings), api) as server,
         visit(browser, server.url, request.node.name, **sign_in) as page,
     ):
         if seen:
@@ -229,7 +229,7 @@ def uploaded(server: Server, data: bytes, **headers: str) -> dict[str, Any]:
 def test_the_event_is_the_owners_alone() -> None:
     settings = Settings(api_tokens=("a caller's",), owner_token="the owner's")
     api = OwnerColorApi(settings)
-    with Server(api, new_app(settings)) as server:
+    with Server(api, new_app(settings), api) as server:
         for token, bursts in (("a caller's", 0), ("the owner's", 1)):
             sign = {"Authorization": f"Bearer {token}"}
             answer = event(server, ["mug", 2, [uploaded(server, b"photo", **sign)], ""], **sign)

@@ -60,6 +60,29 @@ def test_labels() -> None:
     assert call(handler, lambda api: api.labels()) == {"classes": ["cat"]}
 
 
+def test_live_explain_preview_and_withdraw() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(f"{request.method} {request.url.raw_path.decode()}")
+        if request.url.path == "/preview":
+            return httpx.Response(200, content=b"\x89PNG 32x32", headers={"content-type": "image/png"})
+        return httpx.Response(200, json={})
+
+    call(handler, lambda api: api.classify(b"photo", live=True))
+    call(handler, lambda api: api.explain(b"photo"))
+    assert call(handler, lambda api: api.preview(b"photo")) == b"\x89PNG 32x32"
+    call(handler, lambda api: api.withdraw("a/b"))
+    assert seen == ["POST /classify?live=true", "POST /explain", "POST /preview", "DELETE /feedback/a%2Fb"]
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}"], ids=["page", "json"])
+def test_a_preview_that_is_no_picture_is_told(body: bytes) -> None:
+    with pytest.raises(ApiProblem) as caught:
+        call(lambda _: httpx.Response(200, content=body), lambda api: api.preview(b"photo"))
+    assert caught.value.code == "bad_answer"
+
+
 def test_an_address_with_a_path_keeps_it() -> None:
     async def run() -> dict[str, Any]:
         transport = httpx.MockTransport(lambda request: httpx.Response(200, json={"at": request.url.path}))

@@ -15,6 +15,8 @@ from ui.texts import ENGLISH
 
 pytestmark = browser_marks
 
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
 
 @pytest.fixture(scope="module")
 def api() -> ColorApi:
@@ -31,7 +33,9 @@ def server(api: ColorApi) -> Iterator[Server]:
 def page(browser: Browser, server: Server, api: ColorApi, request: pytest.FixtureRequest) -> Iterator[Page]:
     api.images.clear()
     api.verdicts.clear()
-    api.feedback_fails = False
+    api.frames.clear()
+    api.withdrawn.clear()
+    api.feedback_fails = api.gone = False
     with visit(browser, server.url, request.node.name, **getattr(request, "param", {})) as page:
         yield page
 
@@ -49,7 +53,7 @@ def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:
 
 def test_upload_then_right(page: Page, api: ColorApi) -> None:
     expect(page.locator("#right")).to_be_disabled()
-    expect(page.locator("#wrong")).to_be_disabled()
+    expect(page.locator("#choices button")).to_have_count(0)
     photo = png((220, 40, 40))
     upload(page, photo)
     expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
@@ -57,45 +61,117 @@ def test_upload_then_right(page: Page, api: ColorApi) -> None:
     expect(page.locator("#answer .bars li").first).to_contain_text("Cat")
     assert api.images == [photo], "the very bytes, once"
     page.locator("#right").click()
-    expect(page.locator("#status")).to_contain_text(ENGLISH.stored.format(id=1))
+    expect(page.locator("#status")).to_have_text(f"{ENGLISH.said_right} {ENGLISH.stored.format(id=1)}")
     assert api.verdicts == [(hashlib.sha256(photo).hexdigest()[:12], True, None)]
 
 
-def test_wrong_with_a_class_of_the_list(page: Page, api: ColorApi) -> None:
+def test_one_click_stores_a_class_of_the_list(page: Page, api: ColorApi) -> None:
     upload(page, png((10, 20, 200)))
     expect(page.locator("#answer .sentence")).to_have_text("A ship, 93 % sure")
-    page.locator("#wrong").click()
-    expect(page.locator("#status")).to_have_text(ENGLISH.choose_first)
-    assert api.verdicts == []
-    page.locator("#correction input").click()
-    page.get_by_role("option", name="Truck").click()
-    page.locator("#wrong").click()
-    expect(page.locator("#status")).to_contain_text(ENGLISH.stored.format(id=1))
+    choices = page.locator("#choices [role=group] button")
+    expect(choices).to_have_count(9)  # all but the answer
+    assert choices.all_inner_texts() == sorted(choices.all_inner_texts())
+    page.get_by_role("button", name="Truck").click()
+    expect(page.locator("#status")).to_have_text("You said: it is a truck. Stored as record 1. Thank you.")
     assert [verdict[1:] for verdict in api.verdicts] == [(False, "truck")]
 
 
-def test_wrong_with_a_new_class_by_keyboard(page: Page, api: ColorApi) -> None:
+def test_a_new_class_by_keyboard(page: Page, api: ColorApi) -> None:
     upload(page, png((230, 40, 40)))
-    expect(page.locator("#answer .sentence")).to_be_visible()
     expect(page.locator("#right")).to_be_enabled()
-    page.locator("#right").focus()
+    page.get_by_role("button", name="Truck").focus()
     page.keyboard.press("Tab")
-    page.keyboard.type("Something")
-    page.keyboard.press("Enter")
-    expect(page.locator("#new-class textarea, #new-class input")).to_be_visible()
+    page.keyboard.press("Enter")  # opens "Something else"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_have_text(ENGLISH.name_first)
+    expect(page.locator("#status .error")).to_have_text(ENGLISH.name_first)
     page.keyboard.type(" bicycle ")
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_contain_text(ENGLISH.stored.format(id=1))
+    expect(page.locator("#status .done")).to_contain_text("the class “bicycle”")
     assert [verdict[1:] for verdict in api.verdicts] == [(False, "bicycle")]
+
+
+def test_undo_takes_it_back(page: Page, api: ColorApi) -> None:
+    photo = png((235, 40, 40))
+    upload(page, photo)
+    expect(page.locator("#undo")).to_have_count(0)
+    page.get_by_role("button", name="Frog").click()
+    expect(page.locator("#status .done")).to_be_visible()
+    api.feedback_fails = True
+    page.locator("#undo").click()
+    expect(page.locator("#status .error")).to_contain_text("not available")
+    assert api.withdrawn == []
+    api.feedback_fails = False
+    page.locator("#undo").click()
+    expect(page.locator("#status .done")).to_have_text(ENGLISH.withdrawn)
+    expect(page.locator("#undo")).to_have_count(0)
+    assert api.withdrawn == [hashlib.sha256(photo).hexdigest()[:12]]
+
+
+@pytest.mark.parametrize("page", [{}, PHONE, {"color_scheme": "dark"}], indirect=True, ids=["desk", "phone", "dark"])
+def test_why(page: Page) -> None:
+    expect(page.locator("#why")).to_be_disabled()
+    upload(page, png((220, 40, 40)))
+    expect(page.locator("#seen img")).to_have_js_property("naturalWidth", 32)
+    page.locator("#why").click()
+    sentence = "It looked most at the upper right to find a cat."
+    expect(page.locator("#heat figcaption")).to_contain_text(sentence)
+    over = page.locator("#heat .map")
+    expect(over).to_have_attribute("alt", sentence)
+    photo = page.locator("#heat img").first
+    assert photo.evaluate("image => image.naturalWidth") == 320, "over the photo itself"
+    assert over.bounding_box() == photo.bounding_box()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+def test_live(page: Page, api: ColorApi) -> None:
+    page.get_by_role("tab", name=ENGLISH.live_tab).click()
+    expect(page.locator(".live .sentence")).to_have_text("A cat, 93 % sure")
+    expect(page.locator(".live .forgotten")).to_be_visible()
+    expect(page.locator(".live .spoken")).to_have_text("A cat, 93 % sure")
+    page.evaluate("window.bar = document.querySelector('.live .bars i')")
+    until(page, lambda: len(api.frames) >= 4)
+    assert page.evaluate("window.bar.isConnected"), "the bars stay, so that they can move"
+    assert api.images == [], "nothing but live pictures is asked for"
+    assert api.frames[0].startswith(b"\x89PNG")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("button", name=ENGLISH.pause).click()
+    page.wait_for_function("!document.querySelector('.live video').srcObject")
+    taken = len(api.frames)
+    page.wait_for_timeout(600)
+    assert len(api.frames) <= taken + 1
+    page.get_by_role("button", name=ENGLISH.go_on).click()
+    until(page, lambda: len(api.frames) > taken + 1)
+    page.get_by_role("tab", name=ENGLISH.classify_tab).click()
+    page.wait_for_function("!document.querySelector('.live video').srcObject")
+    page.get_by_role("tab", name=ENGLISH.live_tab).click()
+    page.wait_for_function("document.querySelector('.live video').videoWidth > 0")
+
+
+def test_live_says_what_is_wrong_and_goes_on(page: Page, api: ColorApi) -> None:
+    api.gone = True
+    page.get_by_role("tab", name=ENGLISH.live_tab).click()
+    expect(page.locator(".live .answer .error")).to_have_text(ENGLISH.problems["unreachable"])
+    api.gone = False
+    expect(page.locator(".live .sentence")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["NotAllowedError", "NotFoundError", "AbortError"])
+def test_live_without_a_camera(page: Page, api: ColorApi, name: str) -> None:
+    fail = f"async () => {{ throw new DOMException('', '{name}') }}"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
+    page.get_by_role("tab", name=ENGLISH.live_tab).click()
+    sentence = ENGLISH.camera_faults.get(name, ENGLISH.live_failed)
+    expect(page.locator(".live .answer .error")).to_have_text(sentence)
+    assert api.frames == []
 
 
 def test_failing_feedback_is_told(page: Page, api: ColorApi) -> None:
     api.feedback_fails = True
     upload(page, png((240, 40, 40)))
     page.locator("#right").click()
+    expect(page.locator("#undo")).to_have_count(0)
     expect(page.locator("#status .error")).to_have_text("The feedback store is not available. " + ENGLISH.advice[503])
     api.feedback_fails = False
     page.locator("#right").click()
@@ -108,9 +184,10 @@ def test_refused_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#answer .reason")).to_contain_text("1 %")
     expect(page.locator("#question")).to_contain_text(ENGLISH.was_refusing_right)
     expect(page.locator("#right")).to_have_text(ENGLISH.right_to_refuse)
-    page.locator("#wrong").click()
+    expect(page.locator("#choices [role=group] button")).to_have_count(10)
+    page.locator("#choices [role=group] button").first.click()
     expect(page.locator("#status .done")).to_be_visible()
-    assert [verdict[1:] for verdict in api.verdicts] == [(False, "cat")], "the best guess is proposed"
+    assert [verdict[1:] for verdict in api.verdicts] == [(False, "cat")], "the best guess comes first"
 
 
 def test_what_is_no_image_is_told(page: Page) -> None:
@@ -123,9 +200,13 @@ def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     upload(page, png((220, 50, 40)))
     page.locator("#right").click()
     expect(page.locator("#status .done")).to_be_visible()
+    page.locator("#why").click()
+    expect(page.locator("#heat figcaption")).to_be_visible()
     page.locator("#example-ship").click()
     expect(page.locator("#answer .sentence")).to_contain_text("A ship")
-    expect(page.locator("#status")).to_have_text("")
+    for part in ("status", "heat"):
+        expect(page.locator(f"#{part}")).to_have_text("")
+    expect(page.locator("#undo")).to_have_count(0)
     assert len(api.images) == 2
     page.locator("#classify").click()
     until(page, lambda: len(api.images) == 3)  # the answer reads the same as before, so the page cannot tell
@@ -144,12 +225,7 @@ def test_webcam(page: Page, api: ColorApi) -> None:
     assert api.images[-1].startswith(b"\x89PNG"), "captured without loss"
 
 
-@pytest.mark.parametrize(
-    "page",
-    [{"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}],
-    indirect=True,
-    ids=["phone"],
-)
+@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
 def test_phone(page: Page) -> None:
     upload(page, png((220, 60, 40)))
     expect(page.locator("#answer .sentence")).to_be_visible()
@@ -182,7 +258,7 @@ def test_the_page_reads_no_file_but_uploads(server: Server, path: str) -> None:
     """A forged path instead of an upload is refused before our code sees it (events run with preprocess=False)."""
     config = httpx.get(f"{server.url}/ui/config").json()
     readers = [
-        event["id"] for event in config["dependencies"] if len(event["inputs"]) == 1 and len(event["outputs"]) > 5
+        event["id"] for event in config["dependencies"] if len(event["inputs"]) in (1, 2) and len(event["outputs"]) > 5
     ]
     assert len(readers) == 2, "the events that are handed the photo"
     for reader in readers:

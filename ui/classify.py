@@ -1,0 +1,196 @@
+"""The tab that asks and teaches: a photo in, an answer and why out, and one click to say what is right."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import gradio as gr  # at the top, since it finds listeners that take gr.EventData by that name: import us late
+
+from ui.answer import answer_html, choices_html, plain_html, seen_html
+from ui.events import LISTEN, Updates, or_error
+from ui.heat import heat_html
+from ui.texts import Texts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ui.api import Api
+
+# A button of a class is one click, a new class is written and sent off.
+_CHOOSE = """
+element.addEventListener("click", (event) => {
+  const choice = event.target.closest("[data-label]");
+  if (choice) trigger("click", { label: choice.dataset.label });
+});
+element.addEventListener("submit", (event) => {
+  event.preventDefault();
+  trigger("click", { label: event.target.elements.label.value });
+});
+"""
+
+File = Mapping[str, Any] | None
+"""An upload as Gradio hands it over without preprocessing: its ``path`` is a copy of ours."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parts:
+    """The components of the tab that its events read or write."""
+
+    prediction: gr.State
+    photo: gr.Image
+    submit: gr.Button
+    seen: gr.HTML
+    examples: dict[str, gr.Button]
+    answer: gr.HTML
+    why: gr.Button
+    heat: gr.HTML
+    question: gr.Markdown
+    right: gr.Button
+    choices: gr.HTML
+    status: gr.HTML
+    undo: gr.Button
+
+
+def lay_out(texts: Texts, pictures: Mapping[str, Image.Image]) -> Parts:
+    """The tab's contents, inside a Gradio Tab."""
+    with gr.Row(elem_id="columns"):
+        with gr.Column(min_width=300):
+            photo = gr.Image(
+                type="filepath",
+                image_mode=None,
+                format="png",  # of webcam captures and examples; an uploaded file stays as it is
+                sources=["upload", "webcam", "clipboard"],
+                webcam_options=gr.WebcamOptions(mirror=False),
+                buttons=[],
+                height=320,
+                label=texts.photo,
+                placeholder=texts.photo_placeholder,
+                alt_text=texts.photo_alt,
+                elem_id="photo",
+            )
+            seen = gr.HTML("", padding=False, elem_id="seen")
+            submit = gr.Button(texts.classify, variant="primary", elem_id="classify")
+            gr.Markdown(texts.examples, elem_id="examples-title")
+            with gr.Row(elem_id="examples"):
+                examples = {
+                    name: gr.Button(texts.example_names[name], elem_id=f"example-{name}", min_width=60)
+                    for name in pictures
+                }
+        with gr.Column(min_width=300):
+            gr.Markdown(f"## {texts.answer}", elem_id="answer-title")
+            answer = gr.HTML(plain_html(texts.waiting), padding=False, elem_id="answer")
+            why = gr.Button(texts.why, interactive=False, size="sm", elem_id="why")
+            heat = gr.HTML("", padding=False, elem_id="heat")
+            question = gr.Markdown(f"## {texts.was_it_right}", elem_id="question")
+            right = gr.Button(texts.right, interactive=False, elem_id="right")
+            choices = gr.HTML("", js_on_load=_CHOOSE, padding=False, elem_id="choices")
+            status = gr.HTML("", padding=False, elem_id="status")
+            undo = gr.Button(texts.undo, visible=False, size="sm", elem_id="undo")
+    return Parts(
+        gr.State(None), photo, submit, seen, examples, answer, why, heat, question, right, choices, status, undo
+    )
+
+
+def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Texts) -> None:
+    """Bind the events of the tab."""
+
+    async def answered(path: str) -> Updates:
+        prediction = await api.classify(await _read(path))
+        refused = not prediction["in_distribution"]
+        return {
+            parts.prediction: prediction["prediction_id"],
+            parts.answer: answer_html(prediction, texts),
+            parts.why: gr.update(interactive=True),
+            parts.question: f"## {texts.was_refusing_right if refused else texts.was_it_right}",
+            parts.right: gr.update(value=texts.right_to_refuse if refused else texts.right, interactive=True),
+            parts.choices: choices_html(prediction, texts),
+        }
+
+    async def shown(path: str) -> Updates:
+        return {parts.seen: seen_html(_uri(await api.preview(await _read(path))), texts)}
+
+    async def explained(path: str) -> Updates:
+        data = await _read(path)
+        explanation, seen = await asyncio.gather(api.explain(data), api.preview(data))
+        return {parts.heat: heat_html(explanation, f"gradio_api/file={quote(path)}", _uri(seen), texts)}
+
+    async def stored(prediction_id: str, label: str | None) -> Updates:
+        record = await api.feedback(prediction_id, label is None, label)
+        said = texts.said_right if label is None else texts.said_wrong.format(name=texts.noun(label))
+        sentence = f"{said} {texts.stored.format(id=record['id'])}"
+        return {parts.status: plain_html(sentence, "done"), parts.undo: gr.update(visible=True)}
+
+    async def withdrawn(prediction_id: str) -> Updates:
+        await api.withdraw(prediction_id)
+        return {parts.status: plain_html(texts.withdrawn, "done"), parts.undo: gr.update(visible=False)}
+
+    def cleared(file: File) -> Updates:
+        return {
+            parts.prediction: None,
+            parts.answer: plain_html(texts.looking, "busy") if file else plain_html(texts.waiting),
+            parts.undo: gr.update(visible=False),
+            **dict.fromkeys((parts.seen, parts.heat, parts.choices, parts.status), ""),
+            **{part: gr.update(interactive=False) for part in (parts.why, parts.right)},
+        }
+
+    async def classify(file: File) -> Updates:
+        return await or_error(answered(file["path"]), parts.answer, texts) if file else {parts.answer: gr.skip()}
+
+    async def preview(file: File, prediction_id: str | None) -> Updates:
+        found = file and prediction_id  # a photo that could not be classified has had its error
+        return await or_error(shown(file["path"]), parts.seen, texts) if file and found else {parts.seen: gr.skip()}
+
+    def looking() -> Updates:
+        return {parts.heat: plain_html(texts.looking, "busy"), parts.why: gr.update(interactive=False)}
+
+    async def explain(file: File) -> Updates:
+        work = or_error(explained(file["path"]), parts.heat, texts) if file else None
+        return {parts.why: gr.update(interactive=True), **(await work if work else {})}
+
+    async def confirm(prediction_id: str) -> Updates:
+        return await or_error(stored(prediction_id, None), parts.status, texts)
+
+    async def correct(prediction_id: str | None, event: gr.EventData) -> Updates:
+        label = str(event.label).strip()
+        if not label or prediction_id is None:
+            return {parts.status: plain_html(texts.name_first, "error")}
+        return await or_error(stored(prediction_id, label), parts.status, texts)
+
+    async def undo(prediction_id: str) -> Updates:
+        return await or_error(withdrawn(prediction_id), parts.status, texts)
+
+    changing = [parts.answer, parts.why, parts.question, parts.right, parts.choices, parts.prediction]
+    cleaned = [*changing, parts.seen, parts.heat, parts.status, parts.undo]
+    # Without preprocessing our code gets the uploaded file itself, so that the service decodes the page's photos
+    # exactly as anyone else's. After quick changes of photo the last one is the one that is answered.
+    photo = {"inputs": parts.photo, "preprocess": False, **LISTEN}
+    last = {"trigger_mode": "always_last", **photo}
+    asked = gr.on([parts.photo.change, parts.submit.click], cleared, outputs=cleaned, **last).then(
+        classify, outputs=changing, **last
+    )
+    both = {**photo, "inputs": [parts.photo, parts.prediction]}
+    asked.then(preview, outputs=parts.seen, trigger_mode="always_last", **both)
+    parts.why.click(looking, None, [parts.heat, parts.why], **LISTEN).then(
+        explain, outputs=[parts.heat, parts.why], **photo
+    )
+    told = [parts.status, parts.undo]
+    parts.right.click(confirm, parts.prediction, told, **LISTEN)
+    parts.choices.click(correct, parts.prediction, told, **LISTEN)
+    parts.undo.click(undo, parts.prediction, told, **LISTEN)
+    for name, button in parts.examples.items():
+        button.click(partial(pictures.__getitem__, name), None, parts.photo, **LISTEN)
+
+
+async def _read(path: str) -> bytes:
+    return await asyncio.to_thread(Path(path).read_bytes)
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
