@@ -24,6 +24,7 @@ from monitoring.feedback import FeedbackStore, NewFeedback
 from monitoring.feedback_row import facts
 from monitoring.keeper import Keeper
 from monitoring.pending import Pending
+from monitoring.recent import Recent
 from runners.batching import MicroBatcher
 from runners.images import Photo, archive_png, png
 from runners.occlusion import heat, occluded
@@ -78,6 +79,7 @@ class Handlers:
         self._pending = Pending(settings.feedback_minutes * 60, settings.pending_bytes)
         self._saving = 0
         self._savers = ThreadPoolExecutor(MAX_SAVING, thread_name_prefix="feedback")
+        self.recent = Recent()
 
     async def classify_many(self, uploads: list[bytes], live: bool = False) -> list[Prediction | ApiError]:
         """One answer or one error per upload, in order; a bad photo fails alone.
@@ -127,6 +129,7 @@ class Handlers:
     ) -> None:
         """Count, profile and keep for feedback what was answered."""
         self._metrics.predicted(answers)
+        self.recent.add(answers)
         for (data, _), answer in zip(photos, answers, strict=True):
             self._pending.add(answer, data)
             if self._keeper:

@@ -108,6 +108,11 @@ class Metrics:
     def refused(self, error: ApiError) -> None:
         self._bad.labels(error.code).inc()
 
+    def requests(self) -> int:
+        """Requests answered so far, probes left out."""
+        samples = (sample for metric in self._requests.collect() for sample in metric.samples)
+        return int(sum(sample.value for sample in samples if sample.labels.get("path") not in PROBES))
+
     def batch(self, photos: int, seconds: float) -> None:
         """The network was called."""
         self._batch.observe(photos)

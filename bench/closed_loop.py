@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from training.progress import progress_bar
 
 from bench.closed_loop_feedback import NAMES, Given, give, reviewed
 from monitoring import drift, profiles
@@ -26,7 +27,6 @@ from training import dataset
 from training.config import read_config
 from training.corrections import collect
 from training.dataset import Dataset
-from training.progress import progress_bar
 from training.retrain import Comparison, Verdict, compare
 from training.sources import Labelled
 
