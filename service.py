@@ -33,6 +33,7 @@ from http_lifecycle import (  # noqa: E402
     refuse_open_door,
 )
 from http_observe import log_requests  # noqa: E402
+from http_owner import OwnerCalls  # noqa: E402
 from http_reload import Reloader  # noqa: E402
 from http_trace import start_tracing  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
@@ -124,7 +125,7 @@ class Cifar:
         add_routes(app, lambda: handlers, SETTINGS)
         add_probes(app, self.health)
         if SETTINGS.page:
-            _mount_page(handlers)
+            _mount_page(handlers, OwnerCalls(SETTINGS, handlers, store, metrics))
         add_fallback(app)
         self.told: float | None = None
         when_told_to_leave(self._leave)
@@ -240,7 +241,7 @@ def _start_recorder(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
     return recorder
 
 
-def _mount_page(handlers: Handlers) -> None:
+def _mount_page(handlers: Handlers, owner: OwnerCalls) -> None:
     from ui.page import mount
 
-    mount(app, handlers, owner=handlers, max_file_bytes=SETTINGS.max_upload_bytes)
+    mount(app, handlers, owner=owner, max_file_bytes=SETTINGS.max_upload_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Api(Protocol):
@@ -51,6 +51,47 @@ class OwnerApi(Protocol):
 
         ``{"folder": where they lie, "photos": how many, "line": the line that the classes file needs}``
         """
+        ...
+
+    async def corrections(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """Corrections that wait for review: ``pending`` and ``matching`` (numbers), ``labels``, ``models``, ``items``.
+
+        ``chosen``: ``label``, ``model`` (None for any), ``refused``, ``unsure``, ``disagree`` (whether only such).
+        """
+        ...
+
+    async def review(
+        self, correction: int, state: Literal["pending", "accepted", "rejected"], label: str | None = None
+    ) -> None:
+        """Accept a correction (as ``label``, if given), reject it, or put it back."""
+        ...
+
+    async def traffic(self) -> dict[str, Any]:
+        """What was asked and answered in the last hour, and what people said of it."""
+        ...
+
+    async def drift(self) -> list[dict[str, Any]]:
+        """The latest windows of traffic, oldest first, each compared with the reference column by column."""
+        ...
+
+    async def history(self) -> dict[str, Any]:
+        """``models`` that were served and ``challengers`` that were judged, the latest first."""
+        ...
+
+    async def report(self) -> str:
+        """The whole drift report, an HTML document."""
+        ...
+
+    async def holdings(self) -> dict[str, Any]:
+        """``classes`` with their numbers of photos, captured ``bursts``, ``feedback`` by kind."""
+        ...
+
+    async def delete_burst(self, folder: str) -> int:
+        """Delete a captured burst; the number of photos."""
+        ...
+
+    async def delete_feedback(self, name: str | None) -> dict[str, int]:
+        """Erase one feedback, by its number or prediction_id, or all; ``{"answers": rows, "photos": files}``."""
         ...
 
 

@@ -8,8 +8,8 @@ from html import escape
 import gradio as gr  # at the top, since it finds listeners that take a gr.Request by that name: import us late
 
 from ui.answer import plain_html
-from ui.api import Api, ApiProblem, OwnerApi
-from ui.events import LISTEN, Updates, or_error
+from ui.api import Api, OwnerApi
+from ui.events import LISTEN, Updates, for_owner, or_error
 from ui.live import script
 from ui.texts import LABEL_LENGTH, Texts
 
@@ -25,9 +25,8 @@ _BURST = """async (name, count) =>
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CaptureParts:
-    """The components of the tab. ``photos`` is not shown: it carries the burst, checked by Gradio to be uploads."""
+    """The components of the corner. ``photos`` is not shown: it carries the burst, checked by Gradio to be uploads."""
 
-    tab: gr.Tab
     camera: gr.HTML
     name: gr.Textbox
     known: gr.HTML
@@ -38,51 +37,44 @@ class CaptureParts:
 
 
 def lay_out(texts: Texts) -> CaptureParts:
-    """The tab, inside Gradio's Tabs; unseen until `wire` finds that the visitor is the owner."""
-    with gr.Tab(texts.add_photos, visible=False, render_children=True, elem_id="add-photos") as tab:
-        gr.Markdown(texts.add_photos_intro)
-        with gr.Row(elem_id="capture"):
-            with gr.Column(min_width=300):
-                camera = gr.HTML(
-                    "",
-                    html_template='<video data-width="640" autoplay muted playsinline '
-                    f'aria-label="{escape(texts.camera)}"></video>',
-                    js_on_load=script("burst.js"),
-                    apply_default_css=False,
-                    padding=False,
-                    elem_id="camera",
-                )
-            with gr.Column(min_width=300):
-                name = gr.Textbox(
-                    label=texts.capture_name,
-                    info=texts.capture_name_info,
-                    max_lines=1,
-                    max_length=LABEL_LENGTH,
-                    html_attributes=gr.InputHTMLAttributes(autocapitalize="off", autocorrect="off"),
-                    elem_id="capture-name",
-                )
-                known = gr.HTML("", padding=False, elem_classes="unseen")
-                count = gr.Slider(FEWEST, MOST, COUNT, step=1, label=texts.capture_count, elem_id="capture-count")
-                take = gr.Button(texts.take_burst, variant="primary", elem_id="take-burst")
-                status = gr.HTML(
-                    "",
-                    html_template='<div role="status" aria-live="polite">${value}</div>',
-                    padding=False,
-                    elem_id="capture-status",
-                )
-                gr.HTML("", html_template=_taken_html(texts), apply_default_css=False, padding=False, elem_id="taken")
-        photos = gr.File(file_count="multiple", type="binary", visible=False)
-    return CaptureParts(tab, camera, name, known, count, take, status, photos)
+    """The corner, inside a Gradio Tab."""
+    gr.Markdown(texts.add_photos_intro)
+    with gr.Row(elem_id="capture"):
+        with gr.Column(min_width=300):
+            camera = gr.HTML(
+                "",
+                html_template='<video data-width="640" autoplay muted playsinline '
+                f'aria-label="{escape(texts.camera)}"></video>',
+                js_on_load=script("burst.js"),
+                apply_default_css=False,
+                padding=False,
+                elem_id="camera",
+            )
+        with gr.Column(min_width=300):
+            name = gr.Textbox(
+                label=texts.capture_name,
+                info=texts.capture_name_info,
+                max_lines=1,
+                max_length=LABEL_LENGTH,
+                html_attributes=gr.InputHTMLAttributes(autocapitalize="off", autocorrect="off"),
+                elem_id="capture-name",
+            )
+            known = gr.HTML("", padding=False, elem_classes="unseen")
+            count = gr.Slider(FEWEST, MOST, COUNT, step=1, label=texts.capture_count, elem_id="capture-count")
+            take = gr.Button(texts.take_burst, variant="primary", elem_id="take-burst")
+            status = gr.HTML(
+                "",
+                html_template='<div role="status" aria-live="polite">${value}</div>',
+                padding=False,
+                elem_id="capture-status",
+            )
+            gr.HTML("", html_template=_taken_html(texts), apply_default_css=False, padding=False, elem_id="taken")
+    photos = gr.File(file_count="multiple", type="binary", visible=False)
+    return CaptureParts(camera, name, known, count, take, status, photos)
 
 
-def wire(demo: gr.Blocks, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Texts) -> None:
-    """Bind the events of the tab; each asks ``owner`` anew whether it comes from the owner."""
-
-    def owned(request: gr.Request) -> bool:
-        return owner.is_owner(request.headers.get("authorization") or "")
-
-    async def opened(request: gr.Request) -> Updates:
-        return {parts.tab: gr.update(visible=owned(request))}
+def wire(tab: gr.Tab, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Texts) -> gr.events.Dependency:
+    """Bind the events; each asks ``owner`` anew whether it comes from the owner. The last event comes back."""
 
     async def suggested() -> Updates:
         options = "".join(f'<option value="{escape(label)}">' for label in (await api.labels())["classes"])
@@ -99,27 +91,22 @@ def wire(demo: gr.Blocks, parts: CaptureParts, api: Api, owner: OwnerApi, texts:
             return {parts.status: plain_html(texts.capture_name_first, "error")}
         return {parts.status: plain_html(texts.taking, "busy"), parts.take: gr.update(interactive=False)}
 
-    async def kept(name: str, photos: list[bytes] | None, fault: str, allowed: bool) -> Updates:
-        if fault:
-            return looked(fault)
-        if not photos:
-            return {}
-        if not allowed:
-            raise ApiProblem("owner_only", texts.owner_only, 403)
+    async def kept(name: str, photos: list[bytes]) -> Updates:
         burst = await owner.capture(name.strip(), photos)
         sentence = plain_html(texts.captured.format(photos=burst["photos"], folder=burst["folder"]), "done")
         line = f"{plain_html(texts.classes_line)}<pre>{escape(burst['line'])}</pre>"
         return {parts.status: sentence + line}
 
     async def taken(name: str, _count: int, photos: list[bytes] | None, fault: str, request: gr.Request) -> Updates:
-        updates = await or_error(kept(name, photos, fault, owned(request)), parts.status, texts)
+        updates = looked(fault) if fault else {}
+        if photos and not fault:
+            updates = await for_owner(lambda: kept(name, photos), request, owner, parts.status, texts)
         return {parts.take: gr.update(interactive=True), **updates}
 
     shown = [parts.status, parts.take]
-    demo.load(opened, None, parts.tab, **LISTEN)
-    parts.tab.select(named, None, [parts.known, parts.status], js=_SUGGEST, **LISTEN)
+    tab.select(named, None, [parts.known, parts.status], js=_SUGGEST, **LISTEN)
     parts.camera.change(looked, parts.camera, parts.status, **LISTEN)
-    parts.take.click(begun, parts.name, shown, **LISTEN).then(
+    return parts.take.click(begun, parts.name, shown, **LISTEN).then(
         taken, [parts.name, parts.count, parts.photos, parts.camera], shown, js=_BURST, **LISTEN
     )
 

@@ -54,11 +54,9 @@ def build(
             with gr.Tab(texts.live_tab, render_children=True):
                 live.lay_out(texts)
             if owner is not None:
-                from ui import captures
+                from ui.owner import add_tabs
 
-                corner = captures.lay_out(texts)
-                captures.wire(demo, corner, api, owner, texts)
-                _take_uploads_only(demo, corner.photos)
+                _take_uploads_only(demo, add_tabs(demo, api, owner, texts))
         classify.wire(asking, pictures, api, texts)
         models = gr.HTML("", padding=False, elem_id="models")
 
@@ -111,6 +109,10 @@ def mount(
     from ui import live
 
     live.add_route(app, path, api, texts)
+    if owner is not None:
+        from ui import monitor
+
+        monitor.add_route(app, path, owner, texts)
     icon = png_bytes(draw_all()[ICON].resize((64, 64)))
     app.add_api_route(
         "/favicon.ico", lambda: Response(icon, media_type="image/png"), response_model=None, include_in_schema=False
@@ -137,8 +139,14 @@ def _theme() -> gr.themes.Base:
     import gradio as gr
 
     fonts = [gr.themes.Font(name) for name in ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")]
-    return gr.themes.Default(
-        primary_hue="blue", font=fonts, font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
+    mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
+    theme = gr.themes.Default(primary_hue="blue", font=fonts, font_mono=mono)
+    # A shade darker than Gradio's, on which white is hard to read.
+    return theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
     )
 
 

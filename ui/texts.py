@@ -90,6 +90,113 @@ class Texts:
     classes_line: str
     owner_only: str
 
+    review_tab: str
+    review_intro: str
+    review_class: str
+    review_model: str
+    review_only: str
+    any_class: str
+    any_model: str
+    nothing_pending: str
+    nothing_matches: str
+    review_counts: str
+    review_keys: str
+    review_grid: str
+    review_card: str
+    review_photo: str
+    no_photo: str
+    review_said: str
+    review_guess: str
+    review_refused: str
+    accept: str
+    reject: str
+    relabel: str
+    relabel_as: str
+    relabel_first: str
+    monitor_tab: str
+    traffic: str
+    traffic_intro: str
+    requests: str
+    requests_since: str
+    photos: str
+    photos_minute: str
+    refusals: str
+    of_the_hour: str
+    confidence: str
+    estimated: str
+    estimated_how: str
+    feedback_accuracy: str
+    feedback_accuracy_of: str
+    no_feedback: str
+    waiting_review: str
+    label_mix: str
+    confidence_mix: str
+    nothing_yet: str
+    drift: str
+    drift_intro: str
+    no_windows: str
+    drift_column: str
+    rows: str
+    drift_cell: str
+    drift_chance: str
+    drift_certain: str
+    too_few: str
+    not_tested: str
+    drifted: str
+    not_drifted: str
+    drift_detail: str
+    value: str
+    reference: str
+    this_window: str
+    full_report: str
+    mlflow: str
+    mlflow_how: str
+    history: str
+    model: str
+    champion: str
+    created: str
+    origin: str
+    test_accuracy: str
+    trained: str
+    retrained: str
+    took_back: str
+    challengers: str
+    no_challengers: str
+    challenger: str
+    verdict: str
+    because: str
+    differences: str
+    promoted: str
+    not_promoted: str
+    compared: str
+    data_tab: str
+    classes: str
+    classes_intro: str
+    class_name: str
+    share_of_largest: str
+    in_dataset: str
+    in_captured: str
+    in_corrections: str
+    balance: str
+    deletion: str
+    deletion_intro: str
+    bursts: str
+    photos_n: str
+    feedback: str
+    prediction_id: str
+    delete: str
+    delete_what: str
+    delete_all: str
+    delete_burst_really: str
+    delete_one_really: str
+    delete_all_really: str
+    burst_deleted: str
+    feedback_deleted: str
+    prediction_first: str
+    review_kinds: Mapping[str, str]
+    reviewed: Mapping[str, str]
+    marks: Mapping[str, str]
+
     models: str
     signed_out: str
     unexpected: str
@@ -103,6 +210,14 @@ class Texts:
     def listed(self, label: str) -> str:
         """``label`` as it stands in a list: "Cat"."""
         return self.titles.get(label, label[:1].upper() + label[1:].replace("_", " "))
+
+    def column(self, name: str) -> str:
+        """The name of a column of the profile, as it stands in a table."""
+        return name[:1].upper() + name[1:].replace("_", " ")
+
+    def exact(self, share: float | None) -> str:
+        """A measured share, 0..1, in percent with one decimal; a dash for None."""
+        return "–" if share is None else self.percent.format(value=f"{100 * share:.1f}")
 
     def share(self, probability: float) -> str:
         """A probability in 0..1 in whole percent; below 1 % and above 99 % only the bound is told."""
@@ -226,7 +341,125 @@ ENGLISH = Texts(
     photo_number="Photo {number}",
     captured="Stored {photos} photos in {folder} of the data folder.",
     classes_line="For training, the classes file needs this line below “folders:”, once:",
-    owner_only="Only the owner of this service may add photos.",
+    owner_only="Only the owner of this service may do this.",
+    review_tab="Review",
+    review_intro="What people said was wrong. What you accept trains next time; what you reject never does.",
+    review_class="Class",
+    review_model="Network",
+    review_only="Only",
+    any_class="Any class",
+    any_model="Any network",
+    nothing_pending="Nothing waits for review.",
+    nothing_matches="Nothing that waits for review meets these filters.",
+    review_counts="{shown} of {matching} shown; {pending} wait in all.",
+    review_keys="Keys on a card: A accept, L relabel, R reject, N next, P previous, Z undo.",
+    review_grid="Corrections that wait for review",
+    review_card="Correction {id}: {name}",
+    review_photo="The photo of correction {id}",
+    no_photo="No photo is kept, or it cannot be read: it cannot train.",
+    review_said="Person: {name}",
+    review_guess="Network: {name}, {share}",
+    review_refused="(refused)",
+    accept="Accept",
+    reject="Reject",
+    relabel="Relabel",
+    relabel_as="Another class",
+    relabel_first="Write the class first, then press “Relabel”.",
+    monitor_tab="Monitor",
+    traffic="Traffic",
+    traffic_intro="What this server answered in the last hour, at most the last 2,000 photos.",
+    requests="Requests",
+    requests_since="since the start",
+    photos="Photos",
+    photos_minute="{n} in the last minute",
+    refusals="Refused",
+    of_the_hour="of the last hour",
+    confidence="Mean confidence",
+    estimated="Estimated accuracy",
+    estimated_how="without labels: mean confidence of what is accepted",
+    feedback_accuracy="Accuracy by feedback",
+    feedback_accuracy_of="{low} to {high} (95 %), {answers} answers",
+    no_feedback="nobody has answered yet",
+    waiting_review="Corrections to review",
+    label_mix="Answers",
+    confidence_mix="Confidence",
+    nothing_yet="Nothing yet.",
+    drift="Drift",
+    drift_intro="Each window of traffic against the photos that the network was checked on. Choose a cell to see both.",
+    no_windows="No window of traffic has reached MLflow yet, or monitoring is off.",
+    drift_column="Column",
+    rows="{n} photos",
+    drift_cell="{column}, {time}: {verdict}",
+    drift_chance="Chance",
+    drift_certain="changed beyond doubt. “!” is drift, “·” is not tested.",
+    too_few="Too few photos to judge.",
+    not_tested="Not tested.",
+    drifted="Drift (adjusted p = {p}).",
+    not_drifted="No drift (adjusted p = {p}).",
+    drift_detail="{column}, {time}",
+    value="Value",
+    reference="Reference",
+    this_window="This window",
+    full_report="Full drift report",
+    mlflow="MLflow",
+    mlflow_how="(on this machine, after “make mlflow”)",
+    history="The network’s history",
+    model="Network",
+    champion="champion",
+    created="Since (UTC)",
+    origin="Origin",
+    test_accuracy="Test accuracy",
+    trained="trained from scratch",
+    retrained="retrained from {tag}",
+    took_back="took back {tag}",
+    challengers="Challengers",
+    no_challengers="No challenger was trained on this machine yet.",
+    challenger="Challenger",
+    verdict="Verdict",
+    because="Why",
+    differences="Against the champion",
+    promoted="promoted",
+    not_promoted="not promoted",
+    compared="{name}: {difference} points ({low} to {high}, {photos} photos)",
+    data_tab="Data",
+    classes="Classes",
+    classes_intro="Photos of the dataset as it was last prepared, and what came since.",
+    class_name="Class",
+    share_of_largest="Against the largest",
+    in_dataset="Dataset",
+    in_captured="Captured",
+    in_corrections="Accepted corrections",
+    balance="The largest class has {ratio} times the photos of the smallest, {name}.",
+    deletion="Delete",
+    deletion_intro="What is deleted here is gone for good, and trains nothing from then on. "
+    "A network that has learned from it keeps it until it is trained again.",
+    bursts="Captured bursts",
+    photos_n="{n} photos",
+    feedback="Feedback",
+    prediction_id="Number of the record, or prediction_id",
+    delete="Delete",
+    delete_what="Delete {name}",
+    delete_all="Delete all {n} answers and their photos",
+    delete_burst_really="Delete {photos} photos in {folder} for good?",
+    delete_one_really="Delete this feedback and its photo for good?",
+    delete_all_really="Delete all {n} answers and their photos for good?",
+    burst_deleted="Deleted {photos} photos.",
+    feedback_deleted="Deleted {answers} answers and {photos} photos.",
+    prediction_first="Write the number of the record first.",
+    review_kinds={"refused": "refused", "unsure": "low confidence", "disagree": "network disagrees"},
+    reviewed={
+        "accept": "Accepted correction {id}.",
+        "relabel": "Accepted correction {id} as {name}.",
+        "reject": "Rejected correction {id}.",
+        "undo": "Correction {id} waits for review again.",
+    },
+    marks={
+        "duplicate_of": "same photo as {ids}",
+        "near_duplicate_of": "almost the same photo as {ids}",
+        "conflict_with": "{ids} says another class",
+        "suspected_mislabel": "suspected mislabel: the network is very sure",
+        "photo_unreadable": "photo missing or damaged",
+    },
     models="Network {cnn} · gate {forest}",
     signed_out="You are no longer signed in. Reload the page and give the token again.",
     unexpected="Something went wrong inside the page; the details are in its log. Please try again.",

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CAMERA_COLOR = (200, 30, 30)
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -168,15 +169,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, name: str, **options: Any) -> Iterator[Page]:
-    """The open page; afterwards: a screenshot, nothing on the console, nothing asked of another host."""
+def visit(browser: Browser, url: str, name: str, forgiven: str | None = None, **options: Any) -> Iterator[Page]:
+    """The open page; afterwards: a screenshot, nothing on the console, nothing asked of another host.
+
+    ``forgiven`` complaints have these words in them: those that a test provokes.
+    """
     context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, "locale": "en-US", **options})
     page = context.new_page()
     complaints: list[str] = []
     strangers: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and message.text not in HARMLESS:
+        expected = forgiven is not None and forgiven in message.text
+        if message.type in ("error", "warning") and message.text not in HARMLESS and not expected:
             complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def asked(request: Request) -> None:
@@ -194,6 +199,13 @@ def visit(browser: Browser, url: str, name: str, **options: Any) -> Iterator[Pag
     context.close()
     assert not complaints, "\n".join(complaints)
     assert not strangers, strangers
+
+
+def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end
+        page.wait_for_timeout(50)
 
 
 def png(color: tuple[int, int, int], size: tuple[int, int] = (320, 240)) -> bytes:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.ui.conftest import ColorApi, Server, browser_marks, png, visit
+from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, png, until, visit
 from ui.texts import ENGLISH
 
 pytestmark = browser_marks
-
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +39,6 @@ def page(browser: Browser, server: Server, api: ColorApi, request: pytest.Fixtur
 
 def upload(page: Page, data: bytes, name: str = "photo.png", mime: str = "image/png") -> None:
     page.locator("#photo input[type=file]").set_input_files({"name": name, "mimeType": mime, "buffer": data})
-
-
-def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end
-        page.wait_for_timeout(50)
 
 
 def test_upload_then_right(page: Page, api: ColorApi) -> None:
@@ -176,6 +166,33 @@ def test_failing_feedback_is_told(page: Page, api: ColorApi) -> None:
     api.feedback_fails = False
     page.locator("#right").click()
     expect(page.locator("#status .done")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [(None, ENGLISH.problems["unreachable"]), (401, ENGLISH.signed_out)],
+    ids=["gone", "signed out"],
+)
+def test_a_page_that_is_cut_off_says_what_to_do(
+    browser: Browser, server: Server, request: pytest.FixtureRequest, answer: int | None, sentence: str
+) -> None:
+    with visit(browser, server.url, request.node.name, forgiven="Failed to load resource") as page:
+        upload(page, png((210, 40, 40)))
+        expect(page.locator("#right")).to_be_enabled()
+
+        def cut_off(route: Route) -> None:
+            if answer is None:
+                route.abort()
+            else:
+                route.fulfill(status=answer, body='{"error": {"code": "unauthorised", "message": "no"}}')
+
+        page.route("**/gradio_api/**", cut_off)
+        page.locator("#right").click()
+        expect(page.get_by_role("alert").filter(has_text=sentence)).to_be_visible()
+        page.unroute("**/gradio_api/**")
+        page.locator("#right").click()
+        expect(page.locator("#status .done")).to_be_visible()
+        expect(page.locator("#cut-off")).to_be_hidden()
 
 
 def test_refused_answer(page: Page, api: ColorApi) -> None:
