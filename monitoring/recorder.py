@@ -1,10 +1,11 @@
 """Takes every scored photo off the request path and turns the stream into windows that reach MLflow, none lost.
 
-A caller only appends to a queue. One thread, the writer, owns the whylogs profile of the open window and closes it into
-a file of the spool folder, which takes milliseconds and needs no network. A second thread, the sender, moves these
-files into MLflow in order and deletes each when it has arrived. So a slow or dead MLflow never holds up the queue, and
-a window survives both that and a restart: the next start sends what it finds. Sending twice stores once (see
-`tracking.log_window`), so replicas that share a spool folder need no lock.
+A caller only appends to a queue. One thread, the writer, owns the open window: it appends the rows to a journal within
+`GATHER_S` seconds, so that a killed process loses no older ones, adds them to the whylogs profile and closes that into
+a file of the spool folder (see `monitoring.spool`), which takes milliseconds and needs no network. A second thread, the
+sender, moves these files into MLflow in order and deletes each when it has arrived. So a slow or dead MLflow never
+holds up the queue, and a window survives both that and a restart: the next start sends what it finds. Sending twice
+stores once (see `tracking.log_window`), so replicas that share a spool folder send without a lock.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring import tracking
+from monitoring import spool, tracking
 from monitoring.profiles import Profile, ProfileBuilder, from_bytes
-from monitoring.rows import rows
+from monitoring.rows import Table, rows
 from runners.pipeline import Scores
 from settings import Settings
 
 log = logging.getLogger(__name__)
+
 Batch = tuple[NDArray[np.uint8], NDArray[np.integer[Any]], Scores]
 
 QUEUE_ROWS = 20_000
@@ -39,6 +42,18 @@ PATIENCE_S = 1.0
 GATHER_ROWS, GATHER_S = 500, 1.0
 """The writer waits for that many rows, at most that long: whylogs takes 13 ms for a row alone, 0.04 in hundreds."""
 _SLOWEST_RETRY_S = 300.0
+
+
+@dataclass
+class _OpenWindow:
+    """``rows`` of one window: ``tables`` await the profile in ``builder``; all are in ``journal`` (None: no disk)."""
+
+    about: dict[str, str]
+    journal: spool.Journal | None
+    builder: ProfileBuilder | None = None
+    tables: list[Table] = field(default_factory=list)
+    rows: int = 0
+    opened_at: float = field(default_factory=time.monotonic)
 
 
 class Recorder:
@@ -71,14 +86,14 @@ class Recorder:
         self._stop_sending = False
         self._writer = threading.Thread(target=self._write, name="profile-writer", daemon=True)
         self._sender = threading.Thread(target=self._send, name="profile-sender", daemon=True)
-        self._builder: ProfileBuilder | None = None
-        self._opened, self._opened_at = datetime.now(UTC), time.monotonic()
+        self._window: _OpenWindow | None = None
+        self._imported = threading.Event()
         self._retry_flush_at: float | None = None
         self.rows_recorded = self.rows_dropped = self.windows_flushed = self.windows_sent = 0
         self.last_error: str | None = None
 
     def start(self) -> None:
-        """Start both threads; they import whylogs and MLflow, so that nobody else waits for it."""
+        """Start both threads. The sender imports whylogs and MLflow, which takes seconds: rows are kept meanwhile."""
         self._writer.start()
         self._sender.start()
 
@@ -117,16 +132,18 @@ class Recorder:
         while True:
             batches, closing = self._next_batches()
             if batches:
-                self._profile(batches)
+                self._keep(batches)
+            if self._window is not None and (closing or self._imported.is_set()):
+                self._profile(self._window)
             try:
                 self._flush_if_due(closing)
             except Exception as error:  # the window stays open and is tried again: a thread that dies loses all
                 self._retry_flush_at = time.monotonic() + self._retry_s
                 self._failed("The window could not be put on disk", error)
             if closing and not batches:
-                if self._builder is not None:
+                if self._window is not None and self._window.journal is None:
                     with self._changed:
-                        self.rows_dropped += self._builder.rows
+                        self.rows_dropped += self._window.rows
                 return
 
     def _next_batches(self) -> tuple[list[Batch], bool]:
@@ -135,7 +152,7 @@ class Recorder:
             self._wanted = 1
             self._changed.wait_for(lambda: self._queue or self._closing, timeout=self._seconds_left())
             batches: list[Batch] = []
-            room = self._settings.window_rows - (self._builder.rows if self._builder else 0)
+            room = self._settings.window_rows - (self._window.rows if self._window else 0)
             enough = min(GATHER_ROWS, room, self._queue_rows)
             if self._queue:
                 left = self._seconds_left()
@@ -149,24 +166,50 @@ class Recorder:
             self._changed.notify_all()
             return batches, self._closing
 
-    def _profile(self, batches: list[Batch]) -> None:
+    def _keep(self, batches: list[Batch]) -> None:
+        """Make rows of the photos and put them into the open window and its journal."""
         try:
             table = rows(*_joined(batches), self._labels, self._settings.refuse_share)
         except Exception as error:  # monitoring must never take the service down
             if len(batches) > 1:  # one batch is bad: the others need not suffer
                 for batch in batches:
-                    self._profile([batch])
+                    self._keep([batch])
             else:
                 self._lost(len(batches[0][0]), error)
             return
+        window = self._window = self._window or self._open()
+        window.tables.append(table)
+        window.rows += len(table["label"])
         try:
-            if self._builder is None:
-                self._builder = ProfileBuilder()
-                self._opened, self._opened_at = datetime.now(UTC), time.monotonic()
-            self._builder.track(table)
-            self.rows_recorded += len(table["label"])
+            if window.journal is not None:
+                window.journal.append(table)
+        except OSError as error:  # the rows are still in memory, and a later window may have room again
+            self._failed("Rows could not be put on disk", error)
+
+    def _open(self) -> _OpenWindow:
+        about = {
+            "cnn": self._cnn_tag,
+            "forest": self._forest_tag,
+            "replica": self._replica,
+            "refuse_share": str(self._settings.refuse_share),
+            "start": datetime.now(UTC).isoformat(),
+        }
+        try:
+            return _OpenWindow(about, spool.Journal(self._spool, about))
+        except OSError as error:  # as above
+            self._failed("Rows could not be put on disk", error)
+            return _OpenWindow(about, None)
+
+    def _profile(self, window: _OpenWindow) -> None:
+        try:
+            window.builder = window.builder or ProfileBuilder()
+            while window.tables:
+                window.builder.track(window.tables[0])
+                self.rows_recorded += len(window.tables.pop(0)["label"])
         except Exception as error:  # as above
-            self._lost(len(table["label"]), error)
+            count = len(window.tables.pop(0)["label"]) if window.tables else 0
+            window.rows -= count
+            self._lost(count, error)
 
     def _lost(self, count: int, error: Exception) -> None:
         with self._changed:  # callers count their own drops under the same lock
@@ -174,33 +217,28 @@ class Recorder:
         self._failed("Rows could not be profiled", error)
 
     def _seconds_left(self) -> float | None:
-        if self._builder is None:
+        if self._window is None:
             return None
-        due = self._retry_flush_at or self._opened_at + self._settings.window_seconds
+        if self._window.tables:  # not profiled yet: look again soon
+            return GATHER_S
+        due = self._retry_flush_at or self._window.opened_at + self._settings.window_seconds
         return max(0.0, due - time.monotonic())
 
     def _flush_if_due(self, closing: bool) -> None:
-        builder = self._builder
-        if builder is None:
+        window = self._window
+        if window is None or window.tables:
             return
-        full = builder.rows >= self._settings.window_rows and self._retry_flush_at is None
+        if window.builder is None:  # no profile could be made of any row
+            self._window = None
+            return
+        full = window.rows >= self._settings.window_rows and self._retry_flush_at is None
         if not (closing or full or self._seconds_left() == 0.0):
             return
-        end = datetime.now(UTC)
-        profile = builder.build(
-            cnn=self._cnn_tag,
-            forest=self._forest_tag,
-            replica=self._replica,
-            refuse_share=str(self._settings.refuse_share),
-            start=self._opened.isoformat(),
-            end=end.isoformat(),
-        )
-        self._spool.mkdir(parents=True, exist_ok=True)
-        file = self._spool / tracking.window_name(end, self._replica)
-        draft = file.with_suffix(".part")
-        draft.write_bytes(profile.to_bytes())
-        draft.replace(file)
-        self._builder = self._retry_flush_at = None
+        profile = window.builder.build(**window.about, end=datetime.now(UTC).isoformat())
+        spool.finish(spool.journal_path(self._spool, window.about), profile)
+        if window.journal is not None:
+            window.journal.close()
+        self._window = self._retry_flush_at = None
         self.windows_flushed += 1
         self._work.set()
 
@@ -208,6 +246,12 @@ class Recorder:
 
     def _send(self) -> None:
         failing, wait = False, self._retry_s
+        try:
+            ProfileBuilder().track({})  # imports what the writer waits for
+            spool.recover(self._spool)
+        except Exception as error:  # the files stay for the next start
+            self._failed("Rows of an earlier run could not be read", error)
+        self._imported.set()
         while True:
             self._work.clear()  # before reading the flag, which `close` sets before the event
             last_round = self._stop_sending
