@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
-BENCHES := $(addprefix bench-,drift resampling preparation balance ablation gate score start closed-loop)
+BENCHES := $(addprefix bench-,drift monitoring resampling preparation balance ablation gate score start closed-loop)
 
 .PHONY: serve test train mlflow bento container release-check lint format lock clean bench $(BENCHES)
 
@@ -41,8 +41,13 @@ release-check:
 
 bench: $(BENCHES)
 
+bench-drift: var/drift-peers/.ready
 $(BENCHES): $(VENV)/.ready
 	@$(BIN)/python -m bench.$(subst -,_,$(@:bench-%=%))
+
+var/drift-peers/.ready: bench/requirements-drift-peers.txt $(VENV)/.ready
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(@D) && $(BIN)/uv pip install -q --python $(@D)/bin/python -r $<
+	@touch $@
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .

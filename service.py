@@ -125,7 +125,7 @@ class Cifar:
         add_routes(app, lambda: handlers, SETTINGS)
         add_probes(app, self.health)
         if SETTINGS.page:
-            _mount_page(handlers, OwnerCalls(SETTINGS, handlers, store, metrics))
+            _mount_page(handlers, OwnerCalls(SETTINGS, handlers, store, app.state.metrics))
         add_fallback(app)
         self.told: float | None = None
         when_told_to_leave(self._leave)

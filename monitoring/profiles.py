@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -169,14 +169,14 @@ def merge(profiles: Iterable[Profile]) -> Profile:
 
     Metadata: the earliest ``start``, the latest ``end``, else the common value or "mixed". Raises ValueError for none.
     """
-    parts = list(profiles)
-    if not parts:
+    view, about = None, []
+    for part in profiles:  # one at a time: a thousand of them do not fit into memory
+        about.append(part.metadata)
+        # whylogs writes the second profile's metadata into the first: start from a copy.
+        view = from_bytes(part.to_bytes())._view if view is None else view.merge(part._view)
+    if view is None:
         raise ValueError("There is no profile to merge.")
-    # whylogs writes the second profile's metadata into the first: start from a copy.
-    view = _whylogs().DatasetProfileView.deserialize(parts[0].to_bytes())
-    for part in parts[1:]:
-        view = view.merge(part._view)
-    metadata = _merged_metadata([part.metadata for part in parts])
+    metadata = _merged_metadata(about)
     view.metadata.clear()
     view.metadata.update(metadata)
     return Profile(view, metadata)
@@ -214,4 +214,29 @@ def _whylogs() -> Any:
     vars(np).setdefault("unicode_", np.str_)  # whylogs 1.6.4 reads a name that NumPy 2 took away
     import whylogs.core
 
+    _read_faster()
     return whylogs.core
+
+
+@cache
+def _read_faster() -> None:
+    """whylogs defines a new class for each number that it reads; ours are the same four every time."""
+    from whylogs.core.metrics import metric_components as parts
+
+    slow = parts.MetricComponent.from_protobuf.__func__
+    known = {
+        "n": parts.IntegralComponent,
+        "d": parts.FractionalComponent,
+        "kll": parts.KllComponent,
+        "frequent_items": parts.FrequentStringsComponent,
+    }
+
+    def from_protobuf(cls: Any, message: Any, registries: Any = None) -> Any:
+        kind = known.get(message.WhichOneof("value"))
+        if kind is None or message.type_id or registries is not None:
+            return slow(cls, message, registries)
+        made = kind(None)
+        made.set(made._deserializer(msg=message))
+        return made
+
+    parts.MetricComponent.from_protobuf = classmethod(from_protobuf)
