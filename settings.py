@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         0.01, ge=0.001, lt=0.5, description="false drift alarms per window on unchanged data"
     )
     min_rows: int = Field(30, ge=10, description="fewest rows on which drift is judged")
+    drift_webhook: SecretStr | None = Field(
+        None, description="URL that `monitoring drift` posts its verdict to when there is drift; nobody when not set"
+    )
 
     database_url: str | None = Field(None, description="SQLAlchemy URL of the feedback store; default SQLite in var")
     image_store: str | None = Field(None, description="folder or fsspec URL of the kept photos; default var/images")

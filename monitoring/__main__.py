@@ -14,7 +14,9 @@ from settings import Settings, configure_environment, read_settings
 
 if TYPE_CHECKING:
     from monitoring.drift import DriftResult
+    from monitoring.feedback import FeedbackStore
     from monitoring.profiles import Profile
+    from monitoring.report import Sample
 
 NO_DRIFT, DRIFT, CANNOT_JUDGE, ERROR = 0, 1, 2, 3
 """Exit codes of `drift`; others script against them."""
@@ -43,6 +45,7 @@ def judge(settings: Settings, hours: float | None, last: int | None) -> tuple[Dr
     where there is no reference or no traffic at all; the sentence then says which.
     """
     from monitoring import drift, profiles, tracking
+    from monitoring.since import Timeline
     from runners import store
 
     served = store.served(settings)
@@ -53,9 +56,51 @@ def judge(settings: Settings, hours: float | None, last: int | None) -> tuple[Dr
     chosen = tracking.windows(settings, served.cnn_tag, since=since, last=last)
     if not chosen:
         return None, f"No traffic of {served.cnn_tag} was recorded in that time.", served.cnn_tag
-    window = profiles.merge(profiles.from_bytes(data) for data in tracking.read_windows(settings, chosen))
-    result = drift.check(reference, window, alpha=settings.false_alarm_rate, min_rows=settings.min_rows)
+    timeline = Timeline(reference)
+    read = (profiles.from_bytes(data) for data in tracking.read_windows(settings, chosen))
+    window = profiles.merge(timeline.watch(read))
+    feedback = _feedback(settings)
+    said = feedback.answers_by_class(served.cnn_tag, _start(window)) if feedback else {}
+    result = drift.check(reference, window, settings.false_alarm_rate, settings.min_rows, said)
+    drifted = [column.name for column in result.columns if column.drifted]
+    result = result.model_copy(update={"since": timeline.since(drifted)})
     return result, result.reason, served.cnn_tag
+
+
+def samples(settings: Settings, result: DriftResult, model: str) -> list[Sample]:
+    """Photos of the judged time that people gave feedback on, as far as they are kept; wrong answers first."""
+    from monitoring.image_store import DamagedImageError
+    from monitoring.report import MOST_SAMPLES, Sample, thumbnail
+
+    feedback = _feedback(settings)
+    if feedback is None:
+        return []
+    since = datetime.fromisoformat(result.start) if result.start else None
+    found = []
+    for row in feedback.latest_photos(model, since, MOST_SAMPLES):
+        try:
+            png = feedback.images.get(row.image_sha256 or "")
+        except (OSError, ValueError, DamagedImageError):
+            continue  # deleted or damaged: a report is no place to stumble over it
+        found.append(Sample(thumbnail(png), row.predicted_label, row.truth, row.correct))
+    return found
+
+
+def _feedback(settings: Settings) -> FeedbackStore | None:
+    """The feedback store where there is one: a check makes no database."""
+    from sqlalchemy import make_url
+
+    from monitoring.feedback import FeedbackStore
+
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return None
+    return FeedbackStore.open(settings)
+
+
+def _start(window: Profile) -> datetime | None:
+    start = window.metadata.get("start")
+    return datetime.fromisoformat(start) if start else None
 
 
 def _reference(path: Path) -> Profile | None:
@@ -75,12 +120,16 @@ def _drift(arguments: argparse.Namespace, settings: Settings) -> int:
         report = tracking.log_report(
             settings,
             run_id,
-            render(result, model),
+            render(result, model, samples(settings, result, model)),
             drifted=result.verdict == "drift",
             smallest_p=result.smallest_p,
             at=datetime.now(UTC),
         )
     verdict = result.verdict if result else "cannot judge"
+    if result is not None and verdict == "drift" and settings.drift_webhook:
+        from monitoring.webhook import post
+
+        post(settings.drift_webhook.get_secret_value(), result, model, report)
     if arguments.json:
         body = result.model_dump(mode="json") if result else {"verdict": verdict, "reason": sentence}
         print(json.dumps({"model": model, "report": report, **body}))
@@ -97,7 +146,7 @@ def _report(arguments: argparse.Namespace, settings: Settings) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return CANNOT_JUDGE
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(render(result, model), encoding="utf-8")
+    arguments.out.write_text(render(result, model, samples(settings, result, model)), encoding="utf-8")
     answer = {"model": model, "verdict": result.verdict, "reason": sentence, "report": str(arguments.out)}
     print(json.dumps(answer) if arguments.json else f"{result.verdict}: {sentence} Written to {arguments.out}.")
     return 0

@@ -9,6 +9,10 @@ unchanged window alarms by ``alpha``. Three things would break that promise and 
   for two values and a Monte-Carlo test with fixed margins for more.
 - A gate that refuses another share than in the reference: its verdicts are then reported, not tested.
 
+The chance of a false alarm is fixed for any window size without a table of thresholds: the law of the KS distance does
+not depend on the data, and the Monte Carlo test draws windows of the very size that is judged. Where there is enough
+feedback, a fifth of ``alpha`` goes to `monitoring.concept`, the rest to the columns.
+
 What remains assumed: rows are independent. A user who sends one photo a hundred times is a change, and alarms.
 """
 
@@ -21,10 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from monitoring.concept import ClassAccuracy, Counts, compare, holm, reference_counts
+from monitoring.effects import glass_delta, total_variation
 from monitoring.profiles import Categorical, Numeric, Profile
 from monitoring.rows import COLUMNS, Column, Kind
 
 SMALLEST_ALPHA = 0.001
+CONCEPT_SHARE = 0.2
+"""What the comparison of feedback may spend of the false-alarm rate, where there is enough of it."""
 _BARS = 12
 _SEED = 7
 _FIRST_DRAWS, _EXCEEDANCES = 1_000, 20
@@ -47,6 +55,7 @@ class ColumnDrift(BaseModel):
 
     ``statistic``: KS distance or G. ``effect``: numeric, shift of the mean in standard deviations of the reference
     (Glass's delta); categorical, total variation distance (share of rows that would have to change their value).
+    ``interval``: the effect's, at 95 %.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +68,7 @@ class ColumnDrift(BaseModel):
     p_value: float | None = None
     adjusted_p_value: float | None = None
     effect: float | None = None
+    interval: tuple[float, float] | None = None
     drifted: bool = False
     bars: tuple[Bar, ...] = ()
 
@@ -75,23 +85,29 @@ class DriftResult(BaseModel):
     window_rows: int
     start: str | None = None
     end: str | None = None
+    since: str | None = None
     input_drift: bool = False
     prediction_drift: bool = False
+    concept_drift: bool = False
     estimated_accuracy: float | None = None
     reference_accuracy: float | None = None
     columns: tuple[ColumnDrift, ...] = ()
+    feedback: tuple[ClassAccuracy, ...] = ()
 
     @property
     def smallest_p(self) -> float:
-        """The smallest adjusted p-value, 1 where nothing was tested."""
+        """The smallest adjusted p-value of a column, 1 where none was tested."""
         return min((c.adjusted_p_value for c in self.columns if c.adjusted_p_value is not None), default=1.0)
 
 
-def check(reference: Profile, window: Profile, alpha: float = 0.01, min_rows: int = 30) -> DriftResult:
-    """Compare a window of traffic with the reference.
+def check(
+    reference: Profile, window: Profile, alpha: float = 0.01, min_rows: int = 30, feedback: Counts | None = None
+) -> DriftResult:
+    """Compare a window of traffic, and the ``feedback`` on it, with the reference.
 
-    On unchanged data the verdict is "drift" with probability at most ``alpha`` (family-wise over all columns; in
-    [0.001, 0.5)). It is "cannot judge" where either side has fewer than ``min_rows`` rows.
+    On unchanged data the verdict is "drift" with probability at most ``alpha`` (family-wise over all columns and
+    classes; in [0.001, 0.5)). It is "cannot judge" where either side has fewer than ``min_rows`` rows and no feedback
+    says "drift".
 
     Raises:
         ValueError: for an ``alpha`` outside its range.
@@ -102,13 +118,18 @@ def check(reference: Profile, window: Profile, alpha: float = 0.01, min_rows: in
     shared = [c for c in COLUMNS if c.name in reference.columns and c.name in window.columns]
     enough = min(reference.rows, window.rows) >= min_rows
     tested = [c for c in shared if c.kind != "context" and (comparable or c.name not in ("label", "refused"))]
-    columns = [_compare(c, reference, window, alpha / len(tested), enough and c in tested) for c in shared]
-    columns = _holm(columns, alpha)
+    concept = compare(reference_counts(reference.metadata), feedback or {}, CONCEPT_SHARE * alpha, min_rows)
+    judged = any(c.adjusted_p_value is not None for c in concept)
+    level = alpha * (1 - CONCEPT_SHARE) if judged else alpha
+    columns = [_compare(c, reference, window, level / max(len(tested), 1), enough and c in tested) for c in shared]
+    columns = _adjusted(columns, level)
     drifted = [c for c in columns if c.drifted]
-    verdict: Verdict = "cannot judge" if not enough or not tested else "drift" if drifted else "no drift"
+    wrong = [c for c in concept if c.drifted]
+    possible = judged or (enough and bool(tested))
+    verdict: Verdict = "drift" if drifted or wrong else "no drift" if possible else "cannot judge"
     return DriftResult(
         verdict=verdict,
-        reason=_reason(verdict, drifted, reference.rows, window.rows, min_rows, comparable),
+        reason=_reason(verdict, drifted, wrong, reference.rows, window.rows, min_rows, comparable),
         alpha=alpha,
         reference_rows=reference.rows,
         window_rows=window.rows,
@@ -116,9 +137,11 @@ def check(reference: Profile, window: Profile, alpha: float = 0.01, min_rows: in
         end=window.metadata.get("end"),
         input_drift=any(c.kind == "input" for c in drifted),
         prediction_drift=any(c.kind == "prediction" for c in drifted),
+        concept_drift=bool(wrong),
         estimated_accuracy=_accuracy(window),
         reference_accuracy=_accuracy(reference),
         columns=tuple(columns),
+        feedback=concept,
     )
 
 
@@ -191,16 +214,17 @@ def _compare(column: Column, reference: Profile, window: Profile, level: float, 
         shares, now = old.shares, new.shares
         values = sorted(set(shares) | set(now))
         bars = tuple(Bar(label=v, reference=shares.get(v, 0.0), window=now.get(v, 0.0)) for v in values)
-        effect: float | None = sum(abs(b.reference - b.window) for b in bars) / 2
+        effect = total_variation(old, new)
         name, statistic, p = homogeneity(old, new, level) if test else ("not tested", None, None)
     else:
         a, b = reference.numeric(column.name), window.numeric(column.name)
         bars = _histogram(a, b)
-        effect = (b.mean - a.mean) / a.deviation if a.count and b.count and a.deviation > 0 else None
+        effect = glass_delta(a, b)
         name, (statistic, p) = (
             ("Kolmogorov-Smirnov", kolmogorov_smirnov(a, b)) if test else ("not tested", (None, None))
         )
-    return ColumnDrift(**about, test=name, statistic=statistic, p_value=p, effect=effect, bars=bars)
+    size, interval = (effect[0], effect[1:]) if effect else (None, None)
+    return ColumnDrift(**about, test=name, statistic=statistic, p_value=p, effect=size, interval=interval, bars=bars)
 
 
 def _histogram(reference: Numeric, window: Numeric) -> tuple[Bar, ...]:
@@ -214,14 +238,8 @@ def _histogram(reference: Numeric, window: Numeric) -> tuple[Bar, ...]:
     return tuple(Bar(label=t, reference=a, window=b) for t, a, b in zip(labels, *shares, strict=True))
 
 
-def _holm(columns: list[ColumnDrift], alpha: float) -> list[ColumnDrift]:
-    """Holm, "A simple sequentially rejective multiple test procedure", 1979: adjusted p-values, in place of the raw."""
-    raw = {c.name: c.p_value for c in columns if c.p_value is not None}
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    for rank, (name, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
-        highest = max(highest, min(1.0, p * (len(raw) - rank)))
-        adjusted[name] = highest
+def _adjusted(columns: list[ColumnDrift], alpha: float) -> list[ColumnDrift]:
+    adjusted = holm({c.name: c.p_value for c in columns if c.p_value is not None})
     return [
         c.model_copy(update={"adjusted_p_value": adjusted[c.name], "drifted": adjusted[c.name] <= alpha})
         if c.name in adjusted
@@ -244,11 +262,19 @@ def _accuracy(profile: Profile) -> float | None:
 
 
 def _reason(
-    verdict: Verdict, drifted: list[ColumnDrift], reference: int, window: int, min_rows: int, comparable: bool
+    verdict: Verdict,
+    drifted: list[ColumnDrift],
+    wrong: list[ClassAccuracy],
+    reference: int,
+    window: int,
+    min_rows: int,
+    comparable: bool,
 ) -> str:
     if verdict == "cannot judge":
         return f"{window:,} rows of traffic and {reference:,} of the reference; {min_rows:,} of each are needed."
     note = "" if comparable else " The gate's level differs from the reference's, so its verdicts were not tested."
+    if wrong:
+        note = f" Fewer answers are right than in the reference: {', '.join(c.name for c in wrong)}.{note}"
     if not drifted:
         return f"No column of {window:,} rows differs from the reference beyond chance.{note}"
     names = ", ".join(c.name for c in sorted(drifted, key=lambda c: c.adjusted_p_value or 0.0))

@@ -183,10 +183,7 @@ class FeedbackStore:
         Rejected answers don't count; a correction that the reviewer set back to the predicted label counts as right.
         Interval: Wilson, J. Am. Stat. Assoc. 22 (1927), at 95 %.
         """
-        right = or_(
-            Feedback.correct, func.coalesce(Feedback.reviewed_label == func.lower(Feedback.predicted_label), False)
-        )
-        query = select(func.count(), func.count().filter(right)).where(Feedback.state != "rejected")
+        query = select(func.count(), func.count().filter(_RIGHT)).where(Feedback.state != "rejected")
         if since is not None:
             query = query.where(Feedback.updated_at >= since)
         with self.database.reading() as session:
@@ -197,6 +194,28 @@ class FeedbackStore:
 
         interval = binomtest(correct, answers).proportion_ci(0.95, method="wilson")
         return Accuracy(answers, correct, correct / answers, float(interval.low), float(interval.high))
+
+    def answers_by_class(self, cnn_tag: str, since: datetime | None = None) -> dict[str, tuple[int, int]]:
+        """Class answered by the network ``cnn_tag`` -> (answers found right, answers), as `accuracy` counts them.
+
+        Photos that the gate refused are left out: nobody can find "unknown" right.
+        """
+        query = (
+            select(Feedback.predicted_label, func.count().filter(_RIGHT), func.count())
+            .where(Feedback.state != "rejected", Feedback.in_distribution, Feedback.cnn_tag == cnn_tag)
+            .group_by(Feedback.predicted_label)
+        )
+        if since is not None:
+            query = query.where(Feedback.updated_at >= since)
+        with self.database.reading() as session:
+            return {label: (right, total) for label, right, total in session.execute(query)}
+
+    def latest_photos(self, cnn_tag: str, since: datetime | None, most: int) -> list[Feedback]:
+        """Rows with a photo that the network ``cnn_tag`` answered, wrong answers first, then the newest."""
+        query = select(Feedback).where(Feedback.cnn_tag == cnn_tag, Feedback.image_sha256.is_not(None))
+        if since is not None:
+            query = query.where(Feedback.updated_at >= since)
+        return self._rows(query.order_by(Feedback.correct, Feedback.updated_at.desc()).limit(most))
 
     def accepted(self) -> list[Correction]:
         """The accepted corrections that have a photo, one per photo: the latest review wins."""
@@ -358,6 +377,7 @@ class FeedbackStore:
             return list(session.scalars(query))
 
 
+_RIGHT = or_(Feedback.correct, func.coalesce(Feedback.reviewed_label == func.lower(Feedback.predicted_label), False))
 _AWAITS_REVIEW = (Feedback.correct.is_(False), Feedback.state == "pending")
 
 

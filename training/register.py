@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runners.artifacts import KERAS_FILE, NETWORK_CARD, REFERENCE_FILE, read_network_card, sha256, write_card
 from runners.pipeline import Pipeline
@@ -36,9 +37,19 @@ def add_reference(run: Run, pipeline: Pipeline, calibration: Labelled, refuse_sh
     sizes = np.full((len(pixels), 2), pixels.shape[1], np.int64)
     table = rows(pixels, sizes, pipeline.score(pixels, batch=250), pipeline.labels, refuse_share)
     card = read_network_card(run.cnn)  # before its file changes: it verifies what is there
-    (run.cnn / REFERENCE_FILE).write_bytes(profile(table, refuse_share=str(refuse_share)).to_bytes())
+    right = json.dumps(right_by_answer(table["label"], np.array(pipeline.labels)[calibration[1]]))
+    (run.cnn / REFERENCE_FILE).write_bytes(profile(table, refuse_share=str(refuse_share), right=right).to_bytes())
     digests = card.digests | {REFERENCE_FILE: sha256(run.cnn / REFERENCE_FILE)}
     write_card(run.cnn, NETWORK_CARD, card.model_copy(update={"digests": digests}))
+
+
+def right_by_answer(answers: NDArray[np.str_], truth: NDArray[np.str_]) -> dict[str, tuple[int, int]]:
+    """Class answered -> (right answers, answers): what feedback is compared with. Refused photos are left out."""
+    return {
+        str(name): (int((truth[answers == name] == name).sum()), int((answers == name).sum()))
+        for name in np.unique(answers)
+        if name != "unknown"
+    }
 
 
 def named(version: str) -> Served:
