@@ -1,140 +1,216 @@
-"""`python -m bench.drift`: how often the drift check alarms on unchanged traffic, and how often on changed traffic.
+"""`python -m bench.drift`: how often the drift check alarms on unchanged traffic, and how soon on changed traffic.
 
-Reference and windows come from disjoint random halves of one pool of photos, split anew in every round. whylogs' own
-drift scores, with its default thresholds, judge the same windows; its verdict is "drift" where any column's is.
+Held-out photos and the served model; whylogs and Evidently judge the same windows by their own defaults, where "any"
+means that any column drifted. Needs a prepared dataset (`python -m training prepare`) and a model. `--windows N` sets
+the windows a cell. Scoring the photos takes minutes and is done once per model.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
-from scipy.special import logsumexp, softmax
 from scipy.stats import binom
 
+from bench import drift_peers
+from bench import drift_sequential as sequential
+from bench.drift_traffic import Change, Photos, Rows, stored, take
 from monitoring import drift, profiles
-from monitoring.rows import COLUMNS, Table, rows
-from runners.pipeline import Scores
-from settings import Settings, configure_environment
+from monitoring.rows import COLUMNS, Table
+from settings import configure_environment, read_settings
 
-Pixels = NDArray[np.uint8]
-ROUNDS, WINDOWS = 8, 25
-"""Splits of the pool, and windows of each size in a split."""
-SIZES = (50, 200, 1000)
-POOL, CHANGED = 8_000, 2_000
-ALPHA, REFUSE_SHARE, WANTED_POWER = 0.01, 0.05, 0.95
-
-SHIFTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "brightness +0.10": lambda x: x + 25.5,
-    "contrast x 0.7": lambda x: 0.7 * (x - 127.5) + 127.5,
-    "noise sd 0.05": lambda x: x + np.random.default_rng(4).normal(0, 12.75, x.shape),
-    "blur 2 x 2": lambda x: uniform_filter(x, (1, 2, 2, 1)),
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Photos, and the model that scores them."""
-
-    name: str
-    pixels: Pixels
-    score: Callable[[Pixels], Scores]
-    labels: Sequence[str]
-
-    def table(self, pixels: Pixels) -> Table:
-        """The profiled table of ``pixels``, all of them 32x32 originals."""
-        batches = [self.score(pixels[at : at + 256]) for at in range(0, len(pixels), 256)]
-        whole = Scores(*(np.concatenate([getattr(b, f) for b in batches]) for f in Scores.__slots__))
-        return rows(pixels, np.full((len(pixels), 2), 32), whole, self.labels, REFUSE_SHARE)
+ALPHA = 0.01
+FALSE_SIZES = {50: 1.0, 300: 1.0, 1_000: 0.6, 5_000: 0.2, 50_000: 0.04}
+"""Rows of unchanged windows -> their number as a share of `--windows`."""
+POWER_SIZES, LOOKS = (50, 300, 1_000), (30, 50, 100, 200, 300, 1_000)
+"""Rows at which the power is given, and numbers of changed images at which the delay looks."""
+REFERENCES = 8
+ANCHOR_EVERY, ANCHOR = 150, 12.7
+"""The published delay of an online MMD detector with one false alarm in 150 images, on data of its own."""
+SLOW = ("new camera", "brightness 3", "contrast 2", "pixelate 2", "unknown objects 20%")
+TESTED = tuple(c.name for c in COLUMNS if c.kind != "context")
+Pairs = list[tuple[Table, Table]]
+"""References and windows."""
+Verdicts = NDArray[np.bool_]
+Judge = Callable[[Pairs], Verdicts]
 
 
 def main() -> int:
-    settings = Settings()
+    parser = argparse.ArgumentParser(description="False alarms, power and delay of the drift check.")
+    parser.add_argument("--windows", type=int, default=100, help="unchanged windows of 50 rows (default 100)")
+    parser.add_argument("--runs", type=int, default=16, help="windows of each change and size (default 16)")
+    parser.add_argument("--evidently", type=Path, default=Path("var/drift-peers/bin/python"), metavar="PYTHON")
+    arguments = parser.parse_args()
+    settings = read_settings()
     configure_environment(settings)
-    source = real(settings) or synthetic()
-    print(f"drift check on {source.name}; {ROUNDS * WINDOWS} windows a cell, alpha {ALPHA}\n")
-    rng = np.random.default_rng(3)
-    unchanged = source.table(source.pixels[:POOL])
-    changed = {
-        name: source.table(_apply(shift, source.pixels[POOL : POOL + CHANGED])) for name, shift in SHIFTS.items()
+    population, changes = stored(settings)
+    judges: dict[str, Judge] = {"ours": _ours, "whylogs, any": _whylogs}
+    if arguments.evidently.exists():
+        evidently = _Evidently(arguments.evidently)
+        judges |= {f"Evidently, {rule}": partial(evidently.judge, rule) for rule in ("any", "half")}
+    print(f"{len(population):,} held-out photos; alpha {ALPHA}; references of {sequential.REFERENCE_ROWS:,} rows\n")
+    targets = [
+        *_estimate(population, changes),
+        *_sequential(population, changes),
+        *_false_alarms(population, judges, arguments.windows),
+        *_power(population, changes, judges, arguments.runs),
+    ]
+    for name, measured, wanted, met in targets:
+        print(f"target {name}: measured {measured}, wanted {wanted}, {'met' if met else 'missed'}")
+    return 0
+
+
+def _false_alarms(population: Photos, judges: dict[str, Judge], windows: int) -> Rows:
+    rng = np.random.default_rng(1)
+    references = [take(population, rng, sequential.REFERENCE_ROWS) for _ in range(REFERENCES)]
+    counts = {size: max(2, round(windows * share)) for size, share in FALSE_SIZES.items()}
+    pairs = [
+        (references[i % REFERENCES], take(population, rng, size))
+        for size, count in counts.items()
+        for i in range(count)
+    ]
+    found = {name: np.split(judge(pairs), np.cumsum(list(counts.values()))) for name, judge in judges.items()}
+    print(f"{'share of unchanged windows that alarm':<40}" + "".join(f"{name:>18}" for name in judges))
+    for i, (size, count) in enumerate(counts.items()):
+        cells = "".join(f"{parts[i].mean():>18.3f}" for parts in found.values())
+        print(f"{f'{count} windows of {size:,} rows':<40}{cells}")
+    print(flush=True)
+    ours, total = int(sum(part.sum() for part in found["ours"])), len(pairs)
+    most = int(binom.ppf(0.995, total, ALPHA))
+    return [("drift_false_alarms", f"{ours} of {total}", f"<= {most} (99 % interval of {ALPHA:g})", ours <= most)]
+
+
+def _power(population: Photos, changes: list[Change], judges: dict[str, Judge], runs: int) -> Rows:
+    rng = np.random.default_rng(2)
+    references = [take(population, rng, sequential.REFERENCE_ROWS) for _ in range(REFERENCES)]
+    known = [profiles.profile(reference) for reference in references]
+    alarms = {change.name: dict.fromkeys(POWER_SIZES, 0) for change in changes}
+    delays: dict[str, list[float]] = {change.name: [] for change in changes}
+    pairs, theirs_of_each = [], max(2, runs // 4)
+    for change in changes:
+        for run in range(runs):
+            stream, first = change.draw(population, LOOKS[-1], rng), np.inf
+            for look in LOOKS:
+                if look in POWER_SIZES or first == np.inf:
+                    window = profiles.profile({name: values[:look] for name, values in stream.items()})
+                    alarm = drift.check(known[run % REFERENCES], window, ALPHA).verdict == "drift"
+                    first = min(first, look if alarm else np.inf)
+                    if look in POWER_SIZES:
+                        alarms[change.name][look] += alarm
+            delays[change.name].append(first)
+            if run < theirs_of_each:
+                pairs.append((references[run % REFERENCES], {name: values[:300] for name, values in stream.items()}))
+        print(change.name, file=sys.stderr)
+    theirs = {n: judge(pairs).reshape(-1, theirs_of_each).mean(axis=1) for n, judge in judges.items() if n != "ours"}
+    sizes = ", ".join(map(str, POWER_SIZES))
+    print(f"share of changed windows that alarm: ours, {runs} of {sizes} rows; others, {theirs_of_each} of 300 rows;")
+    print(f"images: median of ours, looking after {', '.join(map(str, LOOKS))} changed images")
+    print(f"{'':<24}" + "".join(f"{f'{n} rows':>10}" for n in POWER_SIZES) + f"{'images':>8}", end="")
+    print("".join(f"{name:>18}" for name in theirs))
+    for i, change in enumerate(changes):
+        median = float(np.median(delays[change.name]))
+        shown = f"{median:.0f}" if np.isfinite(median) else "> 1000"
+        print(f"{change.name:<24}" + "".join(f"{n / runs:>10.2f}" for n in alarms[change.name].values()), end="")
+        print(f"{shown:>8}" + "".join(f"{shares[i]:>18.2f}" for shares in theirs.values()))
+    print(flush=True)
+    return []
+
+
+def _sequential(population: Photos, changes: list[Change]) -> Rows:
+    by_name = {change.name: change for change in changes}
+    print(f"images until an alarm of single-row detectors, sudden change, one false alarm in {ANCHOR_EVERY} images")
+    calm = sequential.scores_of(population, None, 0, 0, 1_000, 100, 1)
+    detectors = sequential.detectors(calm)
+    levels = {name: sequential.threshold(run(calm), ANCHOR_EVERY) for name, run in detectors.items()}
+    best = {}
+    for name in (*SLOW, "Gaussian noise 1", "30 % cats"):
+        scores = sequential.scores_of(population, by_name[name], 0, 20, 400, 60, 2)
+        found = {
+            k: float(np.nanmean(sequential.first_alarm(run(scores), levels[k], 20))) for k, run in detectors.items()
+        }
+        best[name] = found["e-detector"]
+        print(f"{name:<24}" + ", ".join(f"{k} {v:.1f}" for k, v in found.items()), flush=True)
+    print("\nthe same, the change coming slowly over 10,000 images, one false alarm in 30,000 images")
+    _slow(population, [by_name[name] for name in SLOW])
+    met = best["new camera"] <= ANCHOR
+    return [("anchor_delay_new_camera_e_detector", f"{best['new camera']:.1f} images", f"<= {ANCHOR} images", met)]
+
+
+def _slow(population: Photos, changes: list[Change], every: int = 30_000, size: int = 300, time: int = 12_000) -> None:
+    calm = sequential.scores_of(population, None, 0, 0, time, 60, 1)
+    rows = sequential.detectors(calm)
+    windows = {f"CUSUM of windows {k}": partial(sequential.cusum, allowance=k) for k in (0.5, 1.0, 2.0)}
+    level = {name: sequential.threshold(run(calm), every) for name, run in rows.items()}
+    level |= {
+        k: sequential.threshold(run(sequential.window_means(calm, size)), every // size) for k, run in windows.items()
     }
-    alarms = _measure(unchanged, changed, rng)
-    _print_table(alarms)
-    return _print_targets(alarms)
+    for change in changes:
+        scores = sequential.scores_of(population, change, 10_000, 0, time, 30, 2)
+        means = sequential.window_means(scores, size)
+        found = {k: np.nanmean(sequential.first_alarm(run(scores), level[k], 0)) for k, run in rows.items()}
+        found |= {k: size * np.nanmean(sequential.first_alarm(run(means), level[k], 0)) for k, run in windows.items()}
+        check = sequential.check_delay(population, change, 10_000, size, size / every, time, 8)
+        found[f"check of {size}"] = np.nanmean(check)
+        print(f"{change.name:<24}" + ", ".join(f"{k} {v:.0f}" for k, v in found.items()), flush=True)
+    print()
 
 
-def real(settings: Settings) -> Source | None:
-    """CIFAR-10's test photos and the served model; None, with the reason on stderr, where either is missing."""
-    try:
-        from runners.store import load_pipeline
-        from training.sources import load_cifar10
-
-        pipeline = load_pipeline(settings)
-        pixels, _ = load_cifar10(settings.data_root, "test")
-    except Exception as error:  # no model, no data or no training packages: the bench still runs, and says so
-        print(f"no real photos: {error}", file=sys.stderr)
-        return None
-    order = np.random.default_rng(0).permutation(len(pixels))
-    return Source("CIFAR-10 test photos and the served model", pixels[order], pipeline.score, pipeline.labels)
-
-
-def synthetic() -> Source:
-    """Smooth random photos and a random two-layer network, whose scores respond to the photo as a real one's do."""
-    rng = np.random.default_rng(0)
-    coarse = rng.normal(128, 60, (POOL + CHANGED, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
-    photos = uniform_filter(coarse, (0, 3, 3, 0)) + rng.normal(0, 6, coarse.shape)
-    photos = np.clip(photos + rng.normal(0, 30, (len(photos), 1, 1, 3)), 0, 255).astype(np.uint8)
-    first, second = rng.normal(size=(3072, 64)) / np.sqrt(3072), rng.normal(size=(64, 10))
-
-    def outputs(pixels: Pixels) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        hidden = np.maximum(0, (pixels.reshape(len(pixels), -1) / 64.0 - 2) @ first)
-        logits = hidden @ second
-        return hidden, logits, -np.asarray(logsumexp(logits, axis=1))
-
-    calm = np.sort(outputs(photos)[2])
-
-    def score(pixels: Pixels) -> Scores:
-        hidden, logits, energy = outputs(pixels)
-        p_value = 1 - np.searchsorted(calm, energy) / (len(calm) + 1)
-        fields = (softmax(logits, axis=1), hidden, energy, energy, p_value)
-        return Scores(*(np.asarray(f, np.float32) for f in fields))
-
-    return Source("synthetic photos and a random network", photos, score, [f"class {i}" for i in range(10)])
+def _estimate(population: Photos, changes: list[Change]) -> Rows:
+    """The label-free estimate of accuracy beside the truth, on what the gate accepts."""
+    print(f"{'accuracy of accepted photos':<24}{'accepted':>12}{'true':>12}{'estimated':>12}{'error':>12}")
+    errors = {}
+    for name, photos in [("unchanged", population), *((c.name, c.photos) for c in changes if c.share == 1)]:
+        accepted = photos.table["refused"] == "no"
+        if photos.right is None or not accepted.any():
+            continue
+        true, estimated = photos.right[accepted].mean(), photos.table["confidence"][accepted].mean()
+        errors[name] = float(estimated - true)
+        _line(name, [accepted.mean(), true, estimated, errors[name]], 24)
+    print()
+    changed = np.abs([error for name, error in errors.items() if name != "unchanged"])
+    print(f"error of the estimate on changed photos: {changed.mean():.3f} on average, {changed.max():.3f} at worst\n")
+    calm = abs(errors["unchanged"])
+    return [("label_free_error_unchanged", f"{calm:.3f}", "<= 0.02", calm <= 0.02)]
 
 
-def _measure(unchanged: Table, changed: dict[str, Table], rng: np.random.Generator) -> dict[tuple[str, str, int], int]:
-    """Alarms by (traffic, judge, window size)."""
-    alarms: dict[tuple[str, str, int], int] = {}
-    for round_ in range(ROUNDS):
-        order = rng.permutation(POOL)
-        half = _take(unchanged, order[: POOL // 2])
-        reference, theirs = profiles.profile(half), _whylogs_view(half)
-        for size in SIZES:
-            for _ in range(WINDOWS):
-                traffic = {"unchanged": _take(unchanged, rng.choice(order[POOL // 2 :], size, replace=False))}
-                traffic |= {n: _take(t, rng.choice(CHANGED, size, replace=False)) for n, t in changed.items()}
-                for name, table in traffic.items():
-                    found = drift.check(reference, profiles.profile(table), ALPHA).verdict == "drift"
-                    alarms[name, "ours", size] = alarms.get((name, "ours", size), 0) + found
-                peer = _whylogs_alarms(_whylogs_view(traffic["unchanged"]), theirs)
-                alarms["unchanged", "whylogs", size] = alarms.get(("unchanged", "whylogs", size), 0) + peer
-        print(f"round {round_ + 1} of {ROUNDS}", file=sys.stderr)
-    return alarms
+def _ours(pairs: Pairs) -> Verdicts:
+    known = {id(reference): profiles.profile(reference) for reference, _ in pairs}
+    return np.array([drift.check(known[id(r)], profiles.profile(w), ALPHA).verdict == "drift" for r, w in pairs])
+
+
+def _whylogs(pairs: Pairs) -> Verdicts:
+    known = {id(reference): _whylogs_view(reference) for reference, _ in pairs}
+    return np.array([_whylogs_alarms(_whylogs_view(window), known[id(reference)]) for reference, window in pairs])
+
+
+class _Evidently:
+    """Both of its rules from one run, since starting it takes longer than a hundred windows."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+        self._pairs: Pairs | None = None
+        self._found: list[dict[str, bool]] = []
+
+    def judge(self, rule: str, pairs: Pairs) -> Verdicts:
+        if self._pairs is not pairs:
+            tested = [({n: old[n] for n in TESTED}, {n: new[n] for n in TESTED}) for old, new in pairs]
+            self._pairs, self._found = pairs, drift_peers.judge(self._python, tested)
+        return np.array([found[rule] for found in self._found])
 
 
 def _whylogs_view(table: Table) -> Any:
     import pandas as pd
     from whylogs.core import DatasetProfile
 
-    tested = [c.name for c in COLUMNS if c.kind != "context"]
     made = DatasetProfile()
-    made.track(pandas=pd.DataFrame({name: table[name] for name in tested}))
+    made.track(pandas=pd.DataFrame({name: table[name] for name in TESTED}))
     return made.view()
 
 
@@ -150,37 +226,8 @@ def _whylogs_alarms(window: Any, reference: Any) -> bool:
     return any(s is not None and s["drift_category"] == "DRIFT" for s in scores.values())
 
 
-def _apply(shift: Callable[[NDArray[np.float64]], NDArray[np.float64]], pixels: Pixels) -> Pixels:
-    return np.clip(np.rint(shift(pixels.astype(np.float64))), 0, 255).astype(np.uint8)
-
-
-def _take(table: Table, index: NDArray[np.int64]) -> Table:
-    return {name: values[index] for name, values in table.items()}
-
-
-def _print_table(alarms: dict[tuple[str, str, int], int]) -> None:
-    print(f"{'share of windows that alarm':<34}" + "".join(f"{f'{size} rows':>12}" for size in SIZES))
-    for name, judge in dict.fromkeys((name, judge) for name, judge, _ in alarms):
-        cells = "".join(f"{alarms[name, judge, size] / (ROUNDS * WINDOWS):>12.3f}" for size in SIZES)
-        print(f"{f'{name}, {judge}':<34}{cells}")
-    print()
-
-
-def _print_targets(alarms: dict[tuple[str, str, int], int]) -> int:
-    windows = ROUNDS * WINDOWS * len(SIZES)
-    false = sum(alarms["unchanged", "ours", size] for size in SIZES)
-    most = int(binom.ppf(0.995, windows, ALPHA))
-    targets = [
-        ("drift_false_alarms", f"{false} of {windows}", f"<= {most} (99 % interval of {ALPHA:g})", false <= most),
-        *(
-            (f"drift_power_200_rows[{name}]", f"{share:.3f}", f">= {WANTED_POWER}", share >= WANTED_POWER)
-            for name in SHIFTS
-            for share in [alarms[name, "ours", 200] / (ROUNDS * WINDOWS)]
-        ),
-    ]
-    for name, measured, wanted, met in targets:
-        print(f"target {name}: measured {measured}, wanted {wanted}, {'met' if met else 'missed'}")
-    return 0
+def _line(name: str, values: list[float], width: int = 40) -> None:
+    print(f"{name:<{width}}" + "".join(f"{value:>12.3f}" for value in values), flush=True)
 
 
 if __name__ == "__main__":
