@@ -16,9 +16,7 @@ def models(served_tag: str) -> list[dict[str, Any]]:
     ``tag``, ``created`` (ISO, UTC), ``champion`` (it is served), ``origin``: the network that it was retrained from or
     that it took back, else None; ``rolled_back``; ``accuracy`` on the test set where it was evaluated, 0..1.
     """
-    import bentoml
-
-    found = sorted(bentoml.models.list(CNN), key=lambda model: model.info.creation_time, reverse=True)
+    found = sorted(_stored(), key=lambda model: model.info.creation_time, reverse=True)
     abouts: list[dict[str, Any]] = [dict(model.info.metadata) for model in found]
     return [
         {
@@ -44,7 +42,13 @@ def challengers(runs: Path) -> list[dict[str, Any]]:
         try:
             verdict = json.loads(file.read_text())
             at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-            found.append({"run": file.parent.name, "judged": at.isoformat(timespec="minutes"), **verdict})
+            found.append({"run": file.parent.name, "judged": at.isoformat(timespec="seconds"), **verdict})
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda one: str(one["judged"]), reverse=True)
+
+
+def _stored() -> list[Any]:
+    import bentoml
+
+    return list(bentoml.models.list(CNN))

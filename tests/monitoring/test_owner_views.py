@@ -156,10 +156,7 @@ def test_each_window_is_judged_once(
     assert drift.latest(TAG, tmp_path / "none.bin") == []
 
 
-@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's import of pathspec
 def test_models_in_the_order_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bentoml
-
     def model(tag: str, minute: int, **metadata: object) -> SimpleNamespace:
         return SimpleNamespace(
             tag=tag, info=SimpleNamespace(creation_time=NOON + timedelta(minutes=minute), metadata=metadata)
@@ -170,7 +167,7 @@ def test_models_in_the_order_in_which_they_came(monkeypatch: pytest.MonkeyPatch)
         model("cifar_cnn:c", 2, rollback_of="cifar_cnn:b", retrained_from="cifar_cnn:a"),
         model("cifar_cnn:b", 1, retrained_from="cifar_cnn:a"),
     ]
-    monkeypatch.setattr(bentoml.models, "list", lambda name: stored)
+    monkeypatch.setattr(history, "_stored", lambda: stored)
     found = history.models("cifar_cnn:c")
     assert [(one["tag"], one["champion"], one["origin"], one["rolled_back"]) for one in found] == [
         ("cifar_cnn:c", True, "cifar_cnn:b", True),
