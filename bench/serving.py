@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     if shutil.which("wrk") is None:
         print("error: the load generator wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else paused servers stay behind
     settings = Settings()
     configure_environment(settings)
     chosen = arguments.only or [*PARTS, *SERVERS]
