@@ -74,6 +74,17 @@ def test_the_forms_turn_into_each_other(trained: keras.Model) -> None:
     assert mirrored.count_params() == plain.count_params() == back.count_params()
 
 
+def test_another_head_changes_the_classes_and_nothing_else(trained: keras.Model) -> None:
+    served = served_form(trained, mirror=False)
+    kernel = served.get_layer("logits").get_weights()[0]
+    head = np.c_[kernel[:, ::-1], np.zeros(len(kernel), np.float32)]
+    back = trained_form(served, weight_decay=0.0, precision="float32", head=head)
+    (logits, embedding), (old, same) = answers(back, PIXELS), answers(served, PIXELS)
+    assert np.allclose(logits[:, :3], old[:, ::-1], atol=1e-5)
+    assert (logits[:, 3] == 0).all()
+    assert np.allclose(embedding, same, atol=1e-5)
+
+
 def test_operations_are_counted_by_hand(trained: keras.Model) -> None:
     whiten, first = 31 * 31 * 12 * 24, 31 * 31 * 9 * 24 * 8 + 15 * 15 * 9 * 8 * 8
     second, third = 15 * 15 * 9 * 8 * 12 + 7 * 7 * 9 * 12 * 12, 7 * 7 * 9 * 12 * 16 + 3 * 3 * 9 * 16 * 16
