@@ -44,6 +44,6 @@ class DriftMap:
         while len(self._judged) > _CACHED:
             self._judged.popitem(last=False)
         return [
-            {"end": window.end.isoformat(timespec="seconds"), **self._judged[key].model_dump(mode="json")}
+            {**self._judged[key].model_dump(mode="json"), "end": window.end.isoformat(timespec="seconds")}
             for key, window in keys.items()
         ]

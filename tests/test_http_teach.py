@@ -95,7 +95,7 @@ def test_a_live_frame_is_answered_and_forgotten(tmp_path: Path) -> None:
     async def main() -> None:
         here = world(tmp_path)
         recorder = Recorded()
-        here.handlers._recorder = recorder
+        here.handlers.serving.recorder = recorder
         async with here.client() as client:
             live = await client.post("/classify?live=true", files={"image": ("photo", photo())})
             assert (live.status_code, live.json()["label"]) == (200, "dog")

@@ -148,7 +148,7 @@ class Server:
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._server is not None
-        self._server.should_exit = True
+        self._server.should_exit = self._server.force_exit = True  # open streams of a page are not waited for
         self._thread.join(10)
         self._socket.close()
         assert not self._thread.is_alive()

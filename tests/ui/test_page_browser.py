@@ -190,9 +190,10 @@ def test_a_page_that_is_cut_off_says_what_to_do(
         page.locator("#right").click()
         expect(page.get_by_role("alert").filter(has_text=sentence)).to_be_visible()
         page.unroute("**/gradio_api/**")
-        page.locator("#right").click()
-        expect(page.locator("#status .done")).to_be_visible()
-        expect(page.locator("#cut-off")).to_be_hidden()
+        if answer is not None:  # where the service was gone, Gradio loads the page anew
+            page.locator("#right").click()
+            expect(page.locator("#status .done")).to_be_visible()
+        expect(page.locator("#cut-off")).to_be_hidden(timeout=15_000)
 
 
 def test_refused_answer(page: Page, api: ColorApi) -> None:
