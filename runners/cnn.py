@@ -37,9 +37,10 @@ class CnnRunner:
         return to_npy(np.concatenate(self._networks.get(tag)(np.asarray(pixels, np.uint8)), axis=1))
 
     @bentoml.api
-    async def prepare(self, tag: str) -> None:
-        """Load and warm the network ``tag``, while the one before answers."""
-        await asyncio.to_thread(self._networks.get, tag)
+    async def prepare(self, tag: bytes, /) -> bytes:
+        """Load and warm the network ``tag``, while the one before answers; nothing comes back."""
+        await asyncio.to_thread(self._networks.get, tag.decode())
+        return b""
 
 
 def _load(tag: str) -> Network:

@@ -37,9 +37,10 @@ class ForestRunner:
         return to_npy(np.stack(gate.score(array[:, :classes], array[:, classes:]), axis=1))
 
     @bentoml.api
-    async def prepare(self, tag: str) -> None:
-        """Load the gate ``tag``, while the one before answers."""
-        await asyncio.to_thread(self._gates.get, tag)
+    async def prepare(self, tag: bytes, /) -> bytes:
+        """Load the gate ``tag``, while the one before answers; nothing comes back."""
+        await asyncio.to_thread(self._gates.get, tag.decode())
+        return b""
 
 
 def _load(tag: str) -> Gate:

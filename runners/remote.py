@@ -100,9 +100,12 @@ async def remote_ready(runners: Iterable[Any]) -> bool:
 
 
 async def remote_prepare(cnn: Any, forest: Any, tags: ModelTags, seconds: float) -> None:
-    """Have both services load and warm the pair ``tags``, unless they have it; raises when one cannot in time."""
+    """Have both services load and warm the pair ``tags``, unless they have it; raises when one cannot in time.
+
+    The tags go as bytes: BentoML's client would pickle a named argument.
+    """
     async with asyncio.timeout(seconds):
-        await asyncio.gather(cnn.to_async.prepare(tag=tags.cnn), forest.to_async.prepare(tag=tags.forest))
+        await asyncio.gather(cnn.to_async.prepare(tags.cnn.encode()), forest.to_async.prepare(tags.forest.encode()))
 
 
 class NoPickle:
