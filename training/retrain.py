@@ -33,6 +33,8 @@ LEAST_OF_NEW = 0.5
 """Share of its held-out photos that a new class must be recognised on: one that nobody can rely on does not enter."""
 CLASS_LEVEL = 0.025
 """One-sided level, shared by all classes (Bonferroni), at which a class counts as worse."""
+CLASS_MARGIN = 0.02
+"""Share of a class's photos that a challenger may lose: each fine-tuning moves borders between classes a little."""
 
 
 class Comparison(BaseModel):
@@ -124,7 +126,8 @@ def extended_head(
 
 
 def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, found: Corrections) -> Verdict:
-    """Promote only if no fixed set and no class of them gets worse beyond its interval, and the corrections get better.
+    """Promote only if no fixed set gets worse beyond its interval, no class of them by more than `CLASS_MARGIN` beyond
+    chance, and the corrections get better.
 
     Fixed sets: the held-out splits and the test set, their photos of classes that both networks know. The decision only
     guards against harm: nothing is tuned on them. Of the corrections to known classes neither part may get worse; of
@@ -153,7 +156,9 @@ def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, found: Correc
         if name not in champion.labels and len((part := _only(found.held_out, [labels.index(name)]))[1])
     ]
     worse = [c.name for c in fixed if c.interval[1] < 0] + [c.name for c in learned if c.difference < 0]
-    worse += [f"class {c.name}" for c in by_class if c.p_worse < CLASS_LEVEL / len(by_class)]
+    worse += [
+        f"class {c.name}" for c in by_class if c.p_worse < CLASS_LEVEL / len(by_class) and -c.difference > CLASS_MARGIN
+    ]
     worse += [c.name for c in fresh if c.challenger < LEAST_OF_NEW]
     if worse:
         reason = f"not promoted: worse on {', '.join(worse)}"
