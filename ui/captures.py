@@ -11,6 +11,7 @@ from ui.answer import plain_html
 from ui.api import Api, OwnerApi
 from ui.events import LISTEN, Updates, for_owner, or_error
 from ui.live import script
+from ui.status import status_line
 from ui.texts import LABEL_LENGTH, Texts
 
 FEWEST, COUNT, MOST = 2, 20, 60
@@ -62,12 +63,7 @@ def lay_out(texts: Texts) -> CaptureParts:
             known = gr.HTML("", padding=False, elem_classes="unseen")
             count = gr.Slider(FEWEST, MOST, COUNT, step=1, label=texts.capture_count, elem_id="capture-count")
             take = gr.Button(texts.take_burst, variant="primary", elem_id="take-burst")
-            status = gr.HTML(
-                "",
-                html_template='<div role="status" aria-live="polite">${value}</div>',
-                padding=False,
-                elem_id="capture-status",
-            )
+            status = status_line("capture-status")
             gr.HTML("", html_template=_taken_html(texts), apply_default_css=False, padding=False, elem_id="taken")
     photos = gr.File(file_count="multiple", type="binary", visible=False)
     return CaptureParts(camera, name, known, count, take, status, photos)

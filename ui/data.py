@@ -14,6 +14,7 @@ from ui import captures
 from ui.answer import plain_html
 from ui.api import Api, OwnerApi
 from ui.events import LISTEN, Updates, for_owner
+from ui.status import status_line
 from ui.texts import Texts
 
 
@@ -34,13 +35,7 @@ def lay_out(texts: Texts) -> DataParts:
     gr.Markdown(f"## {texts.classes}\n\n{texts.classes_intro}")
     classes = gr.HTML("", apply_default_css=False, padding=False, elem_id="classes")
     gr.Markdown(f"## {texts.deletion}\n\n{texts.deletion_intro}")
-    status = gr.HTML(
-        "",
-        html_template='<div role="status" aria-live="polite">${value}</div>',
-        padding=False,
-        elem_id="data-status",
-        elem_classes="told",
-    )
+    status = status_line("data-status", elem_classes="told")
     kept = gr.HTML(
         "",
         js_on_load=Path(__file__).with_name("data.js").read_text(encoding="utf-8"),

@@ -13,6 +13,7 @@ from ui.api import OwnerApi
 from ui.drift import detail_html, map_html
 from ui.events import LISTEN, Updates, for_owner
 from ui.figures import challengers_html, links_html, models_html, traffic_html
+from ui.status import status_line
 from ui.texts import Texts
 
 if TYPE_CHECKING:
@@ -42,13 +43,7 @@ def lay_out(texts: Texts) -> MonitorParts:
     )
     gr.Markdown(f"## {texts.drift}\n\n{texts.drift_intro}")
     drift = gr.HTML("", js_on_load=_script("drift.js"), apply_default_css=False, padding=False, elem_id="drift")
-    detail = gr.HTML(
-        "",
-        html_template='<div role="status" aria-live="polite">${value}</div>',
-        apply_default_css=False,
-        padding=False,
-        elem_id="drift-detail",
-    )
+    detail = status_line("drift-detail", apply_default_css=False)
     links = gr.HTML("", padding=False, elem_id="monitor-links")
     gr.Markdown(f"## {texts.history}")
     history = gr.HTML("", apply_default_css=False, padding=False, elem_id="history")

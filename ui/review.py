@@ -13,6 +13,7 @@ import gradio as gr  # at the top, since it finds listeners that take a gr.Reque
 from ui.answer import plain_html
 from ui.api import Api, OwnerApi
 from ui.events import LISTEN, Updates, for_owner
+from ui.status import status_line
 from ui.texts import LABEL_LENGTH, Texts
 
 ANY = ""
@@ -43,13 +44,7 @@ def lay_out(texts: Texts) -> ReviewParts:
             [(texts.review_kinds[kind], kind) for kind in KINDS], label=texts.review_only, min_width=250
         )
     with gr.Row(elem_id="review-done"):
-        status = gr.HTML(
-            "",
-            html_template='<div role="status" aria-live="polite">${value}</div>',
-            padding=False,
-            elem_id="review-status",
-            elem_classes="told",
-        )
+        status = status_line("review-status", elem_classes="told")
         undo = gr.Button(texts.undo, visible=False, size="sm", elem_id="review-undo")
     grid = gr.HTML(
         "",
