@@ -28,11 +28,11 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = read_settings()
     configure_environment(settings)
+    from monitoring.intervals import wilson
     from runners.network import from_keras
     from runners.progress import progress_bar
     from training import dataset
     from training.config import read_config
-    from training.evaluate import wilson
     from training.export import outputs
     from training.fit import fit
     from training.runs import open_run

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from monitoring.intervals import wilson
+
 ALL = "all answers"
 Counts = Mapping[str, tuple[int, int]]
 """Class answered -> (answers found right, answers)."""
@@ -44,7 +46,7 @@ def compare(reference: Counts, feedback: Counts, alpha: float, min_rows: int) ->
     A group is tested where both sides have at least ``min_rows`` answers; Holm bounds the chance of any false alarm
     by ``alpha``.
     """
-    from scipy.stats import binomtest, fisher_exact
+    from scipy.stats import fisher_exact
 
     both = [{**side, ALL: _sum(side)} for side in (reference, feedback)]
     raw = {}
@@ -59,13 +61,12 @@ def compare(reference: Counts, feedback: Counts, alpha: float, min_rows: int) ->
         if not total:
             continue
         known_right, known = both[0].get(name, (0, 0))
-        interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
         found.append(
             ClassAccuracy(
                 name=name,
                 answers=total,
                 accuracy=right / total,
-                interval=(float(interval.low), float(interval.high)),
+                interval=wilson(right, total),
                 reference=known_right / known if known else None,
                 adjusted_p_value=adjusted.get(name),
                 drifted=adjusted.get(name, 1.0) <= alpha,

@@ -22,6 +22,7 @@ from monitoring.feedback_database import Database, unavailable_as_503
 from monitoring.feedback_row import Feedback, KeptPhoto, NewFeedback, clean_label
 from monitoring.group_commit import GroupCommit
 from monitoring.image_store import DamagedImageError, ImageStore, open_images
+from monitoring.intervals import wilson
 from monitoring.remote_images import RemoteImageStore
 from runners.prediction import ApiError
 from settings import Settings
@@ -190,10 +191,7 @@ class FeedbackStore:
             answers, correct = session.execute(query).one()
         if answers == 0:
             return None
-        from scipy.stats import binomtest
-
-        interval = binomtest(correct, answers).proportion_ci(0.95, method="wilson")
-        return Accuracy(answers, correct, correct / answers, float(interval.low), float(interval.high))
+        return Accuracy(answers, correct, correct / answers, *wilson(correct, answers))
 
     def answers_by_class(self, cnn_tag: str, since: datetime | None = None) -> dict[str, tuple[int, int]]:
         """Class answered by the network ``cnn_tag`` -> (answers found right, answers), as `accuracy` counts them.

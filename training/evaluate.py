@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from monitoring.intervals import wilson
 from runners.artifacts import KERAS_FILE
 from runners.gate import Floats, softmax
 from runners.pipeline import Pipeline, Scores
@@ -225,14 +226,6 @@ def accuracy(pipeline: Pipeline, data: Labelled) -> tuple[float, tuple[float, fl
     """Share of right answers (refusals not counted apart) and its Wilson interval at 95 %."""
     right = pipeline.score(data[0], batch=250).best == data[1]
     return float(right.mean()), wilson(int(right.sum()), len(right))
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % score interval of a share (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def confusion(guess: NDArray[np.intp], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

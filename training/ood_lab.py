@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring.intervals import wilson
 from runners.gate import FEATURES, Doubles, Gate
 from runners.network import Network
-from training.evaluate import GATE, wilson
+from training.evaluate import GATE
 from training.export import outputs
 from training.ood_known import KnownPhotos, Outputs
 from training.ood_metrics import METRICS, auroc, compare, interval

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.evaluate import Calibration, Evaluation, wilson
+from monitoring.intervals import wilson
+from training.evaluate import Calibration, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

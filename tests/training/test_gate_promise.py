@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from monitoring.intervals import wilson
 from runners.store import Served, open_pair
 from training import dataset
-from training.evaluate import wilson
 
 SHARE = 0.05
 EVERY = 4
