@@ -78,7 +78,7 @@ def model_run(settings: Settings, cnn_tag: str, forest_tag: str = "", replica: s
     """The run that collects the traffic of the deployed model ``cnn_tag``: found by its tag, else created.
 
     ``forest_tag`` and ``replica`` (who created the run) are kept as tags of a new run. Replicas share the run; should
-    two create one at the same instant, `windows` reads both.
+    two create one at the same instant, `windows` reads both, and a window that went into both once.
     """
     found = _runs(settings, cnn_tag)
     if found:
@@ -124,7 +124,10 @@ def log_window(settings: Settings, run_id: str, profile: Profile, *, end: dateti
 
 
 def windows(settings: Settings, cnn_tag: str, since: datetime | None = None, last: int | None = None) -> list[Window]:
-    """The windows of model ``cnn_tag``, oldest first: ended at or after ``since``, at most the ``last`` ones."""
+    """The windows of model ``cnn_tag``, oldest first: ended at or after ``since``, at most the ``last`` ones.
+
+    Replicas that share a spool folder may send a window twice, and into two runs (see `model_run`): it is one window.
+    """
     mlflow = client(settings)
     found: list[Window] = []
     for run_id in _runs(settings, cnn_tag):
@@ -137,7 +140,8 @@ def windows(settings: Settings, cnn_tag: str, since: datetime | None = None, las
             if last is not None and len(of_run) >= last:
                 break
         found += of_run
-    chosen = sorted(w for w in found if since is None or w.end >= since)
+    once = {(w.end, w.replica): w for w in found if since is None or w.end >= since}
+    chosen = sorted(once.values())
     return chosen if last is None else chosen[max(0, len(chosen) - last) :]
 
 

@@ -70,6 +70,21 @@ def test_storing_a_window_again_changes_nothing(tracked, table):
     assert len(tracking.client(settings).get_metric_history(run_id, "rows")) == 1
 
 
+def test_a_window_that_two_replicas_sent_into_runs_of_their_own_counts_once(tracked, table, monkeypatch):
+    settings = tracked()
+    with monkeypatch.context() as at_the_same_instant:
+        at_the_same_instant.setattr(tracking, "_runs", lambda *_: [])
+        both = [tracking.model_run(settings, TAG, replica=name) for name in ("pod-1", "pod-2")]
+    assert both[0] != both[1]
+    profile = profiles.profile(table(20))
+    for run_id in both:
+        tracking.log_window(settings, run_id, profile, end=NOON, replica="pod-1")
+    tracking.log_window(settings, both[1], profile, end=NOON, replica="pod-2")
+    chosen = tracking.windows(settings, TAG)
+    assert [(w.end, w.replica) for w in chosen] == [(NOON, "pod-1"), (NOON, "pod-2")]
+    assert profiles.merge(map(profiles.from_bytes, tracking.read_windows(settings, chosen))).rows == 40
+
+
 def test_windows_are_chosen_by_time_and_number_across_replicas_and_days(tracked, table):
     settings = tracked()
     run_id = tracking.model_run(settings, TAG)
