@@ -1,13 +1,16 @@
 // burst(count), on the element #camera, takes photos and hands them to the page as uploads.
 const INTERVAL_MS = 200; // as `python -m training capture`
 
+const fault = element.querySelector(".error");
+const faults = JSON.parse(fault.dataset.faults);
+
 function begin() {
-  props.value = "";
+  fault.textContent = "";
   open().catch(() => {});
 }
 
 function failed(name) {
-  props.value = name; // the page has the sentence for it
+  fault.textContent = faults[name] ?? faults.other;
 }
 
 function show(photo, list) {
@@ -19,12 +22,12 @@ function show(photo, list) {
 }
 
 document.getElementById("camera").burst = async (count) => {
-  if (!count) return [null, ""];
+  if (!count) return null;
+  fault.textContent = "";
   const [progress, list] = document.querySelectorAll("#taken :is(progress, ol)");
   list.replaceChildren();
   [progress.max, progress.value, progress.hidden] = [count, 0, false];
   try {
-    if (!camera) props.value = "";
     const stream = await open();
     await firstPicture();
     const photos = [];
@@ -36,9 +39,10 @@ document.getElementById("camera").burst = async (count) => {
       progress.value = photos.length;
     }
     const files = await Promise.all(photos.map((photo) => upload(photo)));
-    return [files.map(({ path }) => ({ path, meta: { _type: "gradio.FileData" } })), ""];
+    return files.map(({ path }) => ({ path, meta: { _type: "gradio.FileData" } }));
   } catch (error) {
-    return [null, error.name];
+    failed(error.name);
+    return null;
   } finally {
     progress.hidden = true;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from html import escape
 
@@ -21,14 +22,13 @@ FEWEST, COUNT, MOST = 2, 20, 60
 _KNOWN = "known-classes"
 _SUGGEST = f"""() => document.querySelector("#capture-name input").setAttribute("list", "{_KNOWN}")"""
 _BURST = """async (name, count) =>
-    [name, count, ...await document.getElementById("camera").burst(name.trim() ? count : 0)]"""
+    [name, count, await document.getElementById("camera").burst(name.trim() ? count : 0)]"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CaptureParts:
     """The components of the corner. ``photos`` is not shown: it carries the burst, checked by Gradio to be uploads."""
 
-    camera: gr.HTML
     name: gr.Textbox
     known: gr.HTML
     count: gr.Slider
@@ -42,10 +42,9 @@ def lay_out(texts: Texts) -> CaptureParts:
     gr.Markdown(texts.add_photos_intro)
     with gr.Row(elem_id="capture"):
         with gr.Column(min_width=300):
-            camera = gr.HTML(
+            gr.HTML(
                 "",
-                html_template='<video data-width="640" autoplay muted playsinline '
-                f'aria-label="{escape(texts.camera)}"></video>',
+                html_template=_camera_html(texts),
                 js_on_load=script("burst.js"),
                 apply_default_css=False,
                 padding=False,
@@ -66,7 +65,7 @@ def lay_out(texts: Texts) -> CaptureParts:
             status = status_line("capture-status")
             gr.HTML("", html_template=_taken_html(texts), apply_default_css=False, padding=False, elem_id="taken")
     photos = gr.File(file_count="multiple", type="binary", visible=False)
-    return CaptureParts(camera, name, known, count, take, status, photos)
+    return CaptureParts(name, known, count, take, status, photos)
 
 
 def wire(tab: gr.Tab, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Texts) -> gr.events.Dependency:
@@ -79,9 +78,6 @@ def wire(tab: gr.Tab, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Tex
     async def named() -> Updates:
         return await or_error(suggested(), parts.status, texts)
 
-    def looked(fault: str) -> Updates:
-        return {parts.status: plain_html(_fault(fault, texts), "error") if fault else ""}
-
     def begun(name: str) -> Updates:
         if not name.strip():
             return {parts.status: plain_html(texts.capture_name_first, "error")}
@@ -93,23 +89,25 @@ def wire(tab: gr.Tab, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Tex
         line = f"{plain_html(texts.classes_line)}<pre>{escape(burst['line'])}</pre>"
         return {parts.status: sentence + line}
 
-    async def taken(name: str, _count: int, photos: list[bytes] | None, fault: str, request: gr.Request) -> Updates:
-        updates = looked(fault) if fault else {}
-        if photos and not fault:
+    async def taken(name: str, _count: int, photos: list[bytes] | None, request: gr.Request) -> Updates:
+        updates: Updates = {parts.status: ""} if name.strip() else {}  # the camera's own line says what went wrong
+        if photos:
             updates = await for_owner(lambda: kept(name, photos), request, owner, parts.status, texts)
         return {parts.take: gr.update(interactive=True), **updates}
 
     shown = [parts.status, parts.take]
     tab.select(named, None, [parts.known, parts.status], js=_SUGGEST, **LISTEN)
-    parts.camera.change(looked, parts.camera, parts.status, **LISTEN)
     return parts.take.click(begun, parts.name, shown, **LISTEN).then(
-        taken, [parts.name, parts.count, parts.photos, parts.camera], shown, js=_BURST, **LISTEN
+        taken, [parts.name, parts.count, parts.photos], shown, js=_BURST, **LISTEN
     )
 
 
-def _fault(name: str, texts: Texts) -> str:
-    """The sentence for the name of a browser's DOMException."""
-    return texts.camera_faults.get(name, texts.camera_failed)
+def _camera_html(texts: Texts) -> str:
+    faults = json.dumps({**texts.camera_faults, "other": texts.camera_failed})
+    return (
+        f'<video data-width="640" autoplay muted playsinline aria-label="{escape(texts.camera)}"></video>'
+        f'<p class="error" role="status" data-faults="{escape(faults)}"></p>'
+    )
 
 
 def _taken_html(texts: Texts) -> str:

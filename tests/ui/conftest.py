@@ -221,3 +221,15 @@ def y4m(color: tuple[int, int, int], size: tuple[int, int] = (320, 240), frames:
     quarter = width * height // 4
     frame = b"FRAME\n" + luma * (width * height) + blue * quarter + red * quarter
     return f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode() + frame * frames
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab, which an owner's page shows a moment after the others: on a phone it may have gone into the menu."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    menu = page.locator(".overflow-menu button").first
+    tab.or_(menu).filter(visible=True).first.wait_for()
+    if tab.is_visible():
+        tab.click()
+    else:
+        menu.click()
+        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()

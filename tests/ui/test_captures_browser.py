@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from http_api import new_app
 from settings import Settings
-from tests.ui.conftest import CAMERA_COLOR, PHONE, ColorApi, Server, browser_marks, visit
+from tests.ui.conftest import CAMERA_COLOR, PHONE, ColorApi, Server, browser_marks, open_tab, visit
 from tests.ui.owner import FOLDER, FakeOwner
 from ui.texts import ENGLISH
 
@@ -47,15 +47,6 @@ def page(browser: Browser, server: Server, api: OwnerColorApi, request: pytest.F
         yield page
 
 
-def open_tab(page: Page) -> None:
-    tab = page.get_by_role("tab", name=ENGLISH.data_tab)
-    if tab.is_visible():
-        tab.click()
-    else:  # on a phone there is no room for it
-        page.locator(".overflow-menu button").first.click()
-        page.locator(".overflow-dropdown").get_by_text(ENGLISH.data_tab, exact=True).click()
-
-
 def wait_for_camera(page: Page) -> None:
     page.wait_for_function("document.querySelector('#camera video').videoWidth > 0")
 
@@ -68,7 +59,7 @@ def choose(page: Page, name: str, count: int) -> None:
 
 @pytest.mark.parametrize("page", [{}, PHONE, {"color_scheme": "dark"}], indirect=True, ids=["desk", "phone", "dark"])
 def test_a_burst(page: Page, api: OwnerColorApi) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     wait_for_camera(page)
     choose(page, " mug ", 6)
     start = time.monotonic()
@@ -95,7 +86,7 @@ def test_a_burst(page: Page, api: OwnerColorApi) -> None:
 
 
 def test_a_second_burst_replaces_the_first_ones_pictures(page: Page, api: OwnerColorApi) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     for count in (4, 2):
         choose(page, "mug", count)
         page.locator("#take-burst").click()
@@ -105,7 +96,7 @@ def test_a_second_burst_replaces_the_first_ones_pictures(page: Page, api: OwnerC
 
 
 def test_without_a_name_nothing_is_taken(page: Page, api: OwnerColorApi) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     page.locator("#capture-name input").fill("  ")
     page.locator("#take-burst").click()
     expect(page.locator("#capture-status .error")).to_have_text(ENGLISH.capture_name_first)
@@ -115,7 +106,7 @@ def test_without_a_name_nothing_is_taken(page: Page, api: OwnerColorApi) -> None
 
 
 def test_what_the_service_refuses_is_told(page: Page) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     choose(page, "unknown", 2)
     page.locator("#take-burst").click()
     expect(page.locator("#capture-status .error")).to_contain_text("photos of no class", timeout=20_000)
@@ -123,7 +114,7 @@ def test_what_the_service_refuses_is_told(page: Page) -> None:
 
 
 def test_known_classes_are_suggested(page: Page) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     expect(page.locator("#capture-name input")).to_have_attribute("list", "known-classes")
     options = page.locator("datalist#known-classes option")
     expect(options).to_have_count(10)
@@ -132,12 +123,12 @@ def test_known_classes_are_suggested(page: Page) -> None:
 
 def test_the_camera_is_on_only_while_its_tab_is_open(page: Page) -> None:
     assert page.evaluate("document.querySelector('#camera video')?.srcObject ?? null") is None
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     wait_for_camera(page)
     page.evaluate("window.stream = document.querySelector('#camera video').srcObject")
     page.get_by_role("tab", name=ENGLISH.classify_tab).click()
     page.wait_for_function("!window.stream.active && !document.querySelector('#camera video').srcObject")
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     wait_for_camera(page)
 
 
@@ -146,23 +137,24 @@ def test_a_camera_that_fails_is_told(page: Page, api: OwnerColorApi, name: str) 
     fail = f"async () => {{ throw new DOMException('', '{name}') }}"
     page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
     sentence = ENGLISH.camera_faults.get(name, ENGLISH.camera_failed)
-    open_tab(page)
-    expect(page.locator("#capture-status .error")).to_have_text(sentence)
+    open_tab(page, ENGLISH.data_tab)
+    expect(page.locator("#camera .error")).to_have_text(sentence)
     choose(page, "mug", 2)
     page.locator("#take-burst").click()
+    expect(page.locator("#capture-status [role=status]")).to_be_empty()
     expect(page.locator("#take-burst")).to_be_enabled()
-    expect(page.locator("#capture-status .error")).to_have_text(sentence)
+    expect(page.locator("#camera .error")).to_have_text(sentence)
     assert api.bursts == []
 
 
 def test_a_camera_that_goes_away_is_told(page: Page, api: OwnerColorApi) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     wait_for_camera(page)
     choose(page, "mug", 60)
     page.locator("#take-burst").click()
     expect(page.locator("#taken img")).not_to_have_count(0)
     page.evaluate("document.querySelector('#camera video').srcObject.getTracks().forEach(track => track.stop())")
-    expect(page.locator("#capture-status .error")).to_have_text(ENGLISH.camera_faults["NotReadableError"])
+    expect(page.locator("#camera .error")).to_have_text(ENGLISH.camera_faults["NotReadableError"])
     assert api.bursts == []
     choose(page, "mug", 2)
     page.locator("#take-burst").click()
@@ -170,7 +162,7 @@ def test_a_camera_that_goes_away_is_told(page: Page, api: OwnerColorApi) -> None
 
 
 def test_controls_of_the_tab_have_names(page: Page) -> None:
-    open_tab(page)
+    open_tab(page, ENGLISH.data_tab)
     for control in page.locator("#capture :is(button, input, textarea, video):visible").all():
         name = control.evaluate(
             "e => e.ariaLabel || e.innerText || e.title || (e.labels && e.labels[0]?.innerText) || ''"
@@ -191,7 +183,7 @@ def test_with_tokens_the_tab_is_for_who_signs_in_with_the_owners(
         visit(browser, server.url, request.node.name, **sign_in) as page,
     ):
         if seen:
-            open_tab(page)
+            open_tab(page, ENGLISH.data_tab)
             choose(page, "mug", 2)
             page.locator("#take-burst").click()
             expect(page.locator("#capture-status .done")).to_be_visible(timeout=20_000)
@@ -207,7 +199,7 @@ def event(server: Server, data: list[Any], **headers: str) -> httpx.Response:
     """The event that keeps a burst, sent without a browser."""
     base = f"{server.url}/ui"
     config = httpx.get(f"{base}/config", headers=headers).json()
-    [number] = [e["id"] for e in config["dependencies"] if len(e["inputs"]) == 4 and len(e["outputs"]) == 2]
+    [number] = [e["id"] for e in config["dependencies"] if len(e["inputs"]) == 3 and len(e["outputs"]) == 2]
     body = {"data": data, "fn_index": number, "session_hash": "forged"}
     return httpx.post(f"{base}/gradio_api/run/predict", json=body, headers=headers)
 
@@ -223,7 +215,7 @@ def test_the_event_is_the_owners_alone() -> None:
     with Server(api, new_app(settings), api) as server:
         for token, bursts in (("a caller's", 0), ("the owner's", 1)):
             sign = {"Authorization": f"Bearer {token}"}
-            answer = event(server, ["mug", 2, [uploaded(server, b"photo", **sign)], ""], **sign)
+            answer = event(server, ["mug", 2, [uploaded(server, b"photo", **sign)]], **sign)
             assert answer.status_code == 200
             assert (ENGLISH.owner_only in answer.text) == (bursts == 0)
             assert len(api.bursts) == bursts
@@ -235,6 +227,6 @@ def test_the_event_reads_no_file_but_uploads(
     server: Server, api: OwnerColorApi, path: str, meta: dict[str, Any]
 ) -> None:
     api.bursts.clear()
-    answer = event(server, ["mug", 2, [{"path": path, **meta}], ""])
+    answer = event(server, ["mug", 2, [{"path": path, **meta}]])
     assert answer.status_code == 500
     assert api.bursts == []

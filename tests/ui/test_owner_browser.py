@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from http_api import new_app
 from settings import Settings
-from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, until, visit
+from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, open_tab, until, visit
 from tests.ui.owner import FOLDER, FakeOwner
 from ui.texts import ENGLISH
 
@@ -38,15 +38,6 @@ def page(browser: Browser, server: Server, owner: FakeOwner, request: pytest.Fix
     owner.reset()
     with visit(browser, server.url, request.node.name, **getattr(request, "param", {})) as page:
         yield page
-
-
-def open_tab(page: Page, name: str) -> None:
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.is_visible():
-        tab.click()
-    else:  # on a phone those that have no room are in a menu
-        page.locator(".overflow-menu button").first.click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
 
 
 def fits(page: Page) -> bool:
