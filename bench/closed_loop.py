@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from training.progress import progress_bar
 
 from bench.closed_loop_feedback import NAMES, Given, give, reviewed
 from monitoring import drift, profiles
 from monitoring.feedback import FeedbackStore
 from monitoring.rows import Table, rows
 from runners.pipeline import Pipeline
+from runners.progress import progress_bar
 from runners.store import StoreError, import_starters, open_pair, served
 from settings import ROOT, Settings, configure_environment, read_settings
 from training import dataset
