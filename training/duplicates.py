@@ -53,7 +53,7 @@ def resolve(
     ids: Sequence[str],
     splits: Sequence[str],
     labels: Sequence[str],
-    sha256: Sequence[str],
+    sha256: Sequence[str] | NDArray[np.bytes_],
     hashes: Hashes,
     pixels: Pixels,
 ) -> Resolution:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -45,6 +46,10 @@ class Staged:
     index: pa.Table
     pixels: Path
     set_aside: list[tuple[SetAside, str]]
+
+    def texts(self, column: str) -> list[str]:
+        """A column of few different texts, each of them in memory once."""
+        return [sys.intern(text) for chunk in self.index[column].chunks for text in chunk.to_pylist()]
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pixels of some rows, uint8 (m, 32, 32, 3)."""
@@ -122,17 +127,16 @@ def build(
         SourceError: a source fails, or a class has no usable training photo.
     """
     staged = _stage(stream, folder / "pixels.raw")
-    column = {name: staged.index[name].to_pylist() for name in ("id", "split", "label", "sha256")}
-    progress("looking for duplicates", 0, len(column["id"]))
+    progress("looking for duplicates", 0, staged.index.num_rows)
     resolution = resolve(
-        column["id"],
-        column["split"],
-        column["label"],
-        column["sha256"],
+        staged.index["id"].to_pylist(),
+        staged.texts("split"),
+        staged.texts("label"),
+        np.concatenate([np.array(chunk.to_pylist(), "S64") for chunk in staged.index["sha256"].chunks]),
         staged.index["dhash"].to_numpy(),
         staged.fetch,
     )
-    progress("looking for duplicates", len(column["id"]), len(column["id"]))
+    progress("looking for duplicates", staged.index.num_rows, staged.index.num_rows)
     digest = _write_splits(staged, resolution, folder)
     _refuse_empty_classes(folder, labels)
     analysis = _analyse(labels, staged, resolution, folder, digest, model, progress)
@@ -252,8 +256,9 @@ def _analyse(
     progress: Progress,
 ) -> Analysis:
     names: list[str] = staged.index["id"].to_pylist()
-    places = zip(staged.index["source"].to_pylist(), staged.index["label"].to_pylist(), strict=True)
-    of = dict(zip(names, places, strict=True))
+    rows = np.flatnonzero(~resolution.kept)
+    places = staged.index.select(["id", "source", "label"]).take(rows).to_pylist()
+    of = {place["id"]: (place["source"], place["label"]) for place in places}
     dropped = [(s.id, s.source, label, f"{s.reason}: {s.detail}") for s, label in staged.set_aside]
     dropped += [(name, *of[name], reason) for name, reason in resolution.reasons.items()]
     near = resolution.near
