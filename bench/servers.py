@@ -1,4 +1,4 @@
-"""Servers as processes: started, watched, paused while another is measured, ended."""
+"""Servers as processes: started, watched, ended."""
 
 from __future__ import annotations
 
@@ -53,23 +53,12 @@ class Server:
     def stop(self) -> None:
         """Ask it to leave; what is left after 15 s is killed."""
         running = self._processes()
-        self.resume()
         if running:
             running[0].terminate()
         for process in psutil.wait_procs(running, timeout=15)[1]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(running, timeout=15)
-
-    def pause(self) -> None:
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-
-    def resume(self) -> None:
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
 
     def resident_megabytes(self) -> float:
         """Resident memory of all its processes; a page that two of them share counts twice."""

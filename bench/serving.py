@@ -1,8 +1,8 @@
 """`python -m bench.serving`: this service and its peers under the same load, one at a time on this machine.
 
 Every server gets the same multipart bodies with the same JPEG photos and does the same with them: decode, network by
-OpenVINO, gate, JSON. All are started at first and wait, stopped by a signal, until it is their turn; each measurement
-is made in turns, so that what else the machine does meets all of them, and its median is reported.
+OpenVINO, gate, JSON. All are started at first and idle until it is their turn; each measurement is made in turns, so
+that what else the machine does meets all of them, and its median is reported.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     if shutil.which("wrk") is None:
         print("error: the load generator wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else paused servers stay behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else servers stay behind
     settings = Settings()
     configure_environment(settings)
     chosen = arguments.only or [*PARTS, *SERVERS]
@@ -135,9 +135,7 @@ def under_load(bench: Bench, names: list[str]) -> Iterator[str]:
     """Single photos over each number of connections; prints the table, gives the targets that can be judged."""
     with _started([bench.server(name) for name in names]) as servers:
         for server in servers:  # the first requests are slower: code is imported, batch sizes compiled
-            server.resume()
             load(f"{server.url}/classify", "image", bench.photos, 32, 2)
-            server.pause()
         loads = {(s.name, c): median for c in CONNECTIONS for s, median in _in_turns(bench, servers, c)}
         memory = {server.name: server.resident_megabytes() for server in servers}
     print(f"{'server':<27}{'connections':>12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'MB':>7}")
@@ -181,9 +179,7 @@ def in_batches(bench: Bench) -> Iterator[str]:
     with _started([bench.server(OURS)]) as [server]:
         for number in range(ROUNDS + 1):
             bare.append(TOGETHER * _calls_per_second(lambda: pipeline.network(pixels), bench.seconds))
-            server.resume()
             one = load(f"{server.url}/classify_batch", "images", bench.photos, 2, bench.seconds, TOGETHER)
-            server.pause()
             served_rates.append(TOGETHER * one.rate)
             if not number:  # the first round warms up
                 bare.clear()
@@ -222,10 +218,10 @@ def recording(bench: Bench) -> Iterator[str]:
     recorder.start()
 
     def record(count: int) -> None:
-        wanted = recorder.windows_sent + count // settings.window_rows
+        wanted = recorder.rows_recorded + count
         for _ in range(count):
             recorder.record(pixels, sizes, scores)
-        while recorder.windows_sent < wanted:
+        while recorder.rows_recorded < wanted or recorder.windows_sent < recorder.windows_flushed:
             time.sleep(0.05)
 
     record(2 * settings.window_rows)  # imports
@@ -238,12 +234,11 @@ def recording(bench: Bench) -> Iterator[str]:
 
 @contextmanager
 def _started(servers: list[Server]) -> Iterator[list[Server]]:
-    """All of them ready and paused; gone at the end."""
+    """All of them ready; gone at the end."""
     try:
         for server in servers:
             print(f"starting {server.name}", file=sys.stderr)
             server.start("/v2/health/ready" if server.name == MLSERVER else "/readyz")
-            server.pause()
         yield servers
     finally:
         for server in servers:
@@ -256,9 +251,7 @@ def _in_turns(bench: Bench, servers: list[Server], connections: int) -> Iterator
     for number in range(ROUNDS):
         print(f"{connections} connections, round {number + 1} of {ROUNDS}", file=sys.stderr)
         for server in servers:
-            server.resume()
             found[server.name].append(load(f"{server.url}/classify", "image", bench.photos, connections, bench.seconds))
-            server.pause()
     for server in servers:
         yield server, _median(found[server.name])
 

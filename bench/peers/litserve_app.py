@@ -1,6 +1,7 @@
-"""The model behind LitServe with its batching: `python -m bench.peers.litserve_app PORT`."""
+"""The model behind LitServe with its batching: `python -m bench.peers.litserve_app PORT`.
 
-from __future__ import annotations
+LitServe reads the annotations of `Api.decode_request` as they stand, so they must not be strings here.
+"""
 
 import sys
 from typing import Any
