@@ -15,7 +15,16 @@ import httpx
 import pytest
 
 from settings import ROOT
-from tests.live import PATIENCE, command, descendants, environment, free_port, serve_command, server
+from tests.live import (
+    PATIENCE,
+    command,
+    descendants,
+    environment,
+    free_port,
+    serve_command,
+    server,
+    wait_for_windows,
+)
 from tests.serving import photo
 
 
@@ -99,6 +108,42 @@ def test_it_tells_little_logs_json_and_leaves_in_time(var: Path) -> None:
         assert time.monotonic() - start < 10.5, "whoever still sends holds it up no longer"
     windows = [*(var / "spool").glob("*.bin"), *var.glob("mlflow-artifacts/**/*.bin")]
     assert windows, "the window was flushed on the way out"
+
+
+@pytest.mark.parametrize("runners", ["inprocess", "separate"])
+def test_what_is_in_flight_is_finished_before_it_leaves(tmp_path: Path, runners: str) -> None:
+    done = command(tmp_path, "runners", "starters")
+    assert done.returncode == 0, done.stderr
+    calls, photos = 3, 40
+
+    def send(client: httpx.Client) -> httpx.Response:
+        return client.post("/classify_batch", files=[("images", ("photo", photo())) for _ in range(photos)])
+
+    with server(tmp_path, CIFAR_RUNNERS=runners, CIFAR_PAGE="false") as (client, process, log):
+        with ThreadPoolExecutor(calls) as pool:
+            pending = [pool.submit(send, client) for _ in range(calls)]
+            while requests_in_progress(client) <= calls and not any(call.done() for call in pending):
+                time.sleep(0.005)
+            process.send_signal(signal.SIGTERM)
+            start = time.monotonic()
+            answers = [call.result() for call in pending]
+        process.wait(60)
+        seconds = time.monotonic() - start
+        for answer in answers:
+            assert answer.status_code == 200
+            assert [item.get("error") for item in answer.json()] == [None] * photos
+        assert "Traceback" not in log.read_text()
+    wait_for_windows(tmp_path, calls * photos)
+    assert seconds < 10
+    assert process.returncode == 0
+
+
+def requests_in_progress(client: httpx.Client) -> float:
+    """That of `/metrics` itself included."""
+    [line] = [
+        line for line in client.get("/metrics").text.splitlines() if line.startswith("cifar_requests_in_progress ")
+    ]
+    return float(line.rpartition(" ")[2])
 
 
 def test_a_killed_runner_is_503_and_comes_back(var: Path) -> None:

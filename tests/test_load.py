@@ -1,0 +1,119 @@
+"""The real server in front of a crowd: nobody gets a wrong answer, another's answer, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from tests.flood import Answer, flood, form
+from tests.live import command, png, server
+
+BARE = {"CIFAR_PAGE": "false", "CIFAR_REQUEST_LOG": "false", "CIFAR_RATE_LIMIT": "0"}
+PATIENT = {"CIFAR_MAX_WAIT_SECONDS": "60"}
+"""However slow the machine of the test is, it is not at capacity."""
+REQUESTS = 20_000
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("var")
+    done = command(folder, "runners", "starters")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def pictures() -> list[bytes]:
+    """32 photos that the network tells apart."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (32, 4, 4, 3), dtype=np.uint8)
+    return [png(picture.repeat(8, axis=0).repeat(8, axis=1)) for picture in coarse]
+
+
+def numbers(answer: dict[str, Any]) -> np.ndarray:
+    return np.array([*answer["probabilities"].values(), answer["ood_score"]])
+
+
+def run(client: httpx.Client, requests: list[bytes], callers: int) -> list[Answer]:
+    return asyncio.run(flood(int(client.base_url.port or 0), requests, callers))
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize("runners", ["inprocess", "separate"])
+def test_twenty_thousand_requests_each_get_their_own_answer(var: Path, runners: str) -> None:
+    with server(var, CIFAR_RUNNERS=runners, **BARE, **PATIENT) as (client, _, log):
+        requests = [form(picture) for picture in pictures()]
+        alone = [answer.body for answer in sorted(run(client, requests, 1), key=lambda answer: answer.request)]
+        expected = np.stack([numbers(answer) for answer in alone])
+        gaps = np.abs(expected[:, None] - expected).max(axis=2) + np.eye(len(expected))
+        tolerance = 0.03  # another batch size is rounded differently
+        assert gaps.min() > 2 * tolerance, "an answer that went astray would show"
+
+        answers = run(client, [requests[number % len(requests)] for number in range(REQUESTS)], 64)
+        assert Counter(answer.status for answer in answers) == {200: REQUESTS}, log.read_text()[-3000:]
+        assert len({answer.body["prediction_id"] for answer in answers}) == REQUESTS
+        for answer in answers:
+            off = np.abs(numbers(answer.body) - expected[answer.request % len(requests)]).max()
+            assert off < tolerance, (answer.request, off)
+        batches = metric(client, "cifar_batch_photos_count") - len(requests)
+        assert batches < REQUESTS / 2, "concurrent requests share calls of the network"
+        total = REQUESTS + len(requests)
+        end = time.monotonic() + 60
+        while metric(client, "cifar_monitoring_rows_total") < total and time.monotonic() < end:
+            time.sleep(0.5)
+        assert metric(client, "cifar_monitoring_rows_total") == total
+        assert metric(client, "cifar_monitoring_rows_dropped_total") == 0
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def small(var: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """A server with room for a tenth of the crowd of the next test."""
+    with server(var, CIFAR_MAX_QUEUE="64", CIFAR_MAX_BATCH="8", **BARE) as (client, process, _):
+        yield client, psutil.Process(process.pid)
+
+
+def resident(process: psutil.Process) -> int:
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+
+
+def test_a_crowd_of_ten_times_the_room_is_answered_or_sent_away_in_time(
+    small: tuple[httpx.Client, psutil.Process],
+) -> None:
+    client, process = small
+    requests = [form(picture) for picture in pictures()]
+    run(client, requests * 30, 8)  # warm: memory is what it is under load
+    calm = [answer.seconds for answer in run(client, requests * 4, 1)]
+    before = resident(process)
+
+    answers = run(client, requests * 250, 720)
+    codes = Counter(answer.status for answer in answers)
+    assert set(codes) <= {200, 503}, codes
+    assert len(answers) == 8000
+    assert codes[200] >= 500, "it goes on working"
+    assert codes[503] >= 1000, "and does not let them all in"
+    for answer in answers:
+        if answer.status == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.body["error"]["code"] == "overloaded"
+    assert resident(process) - before < 100_000_000, "memory is bounded"
+
+    end = time.monotonic() + 5
+    while True:
+        now = [answer.seconds for answer in run(client, requests, 1)]
+        if np.median(now) < 2 * np.median(calm) + 0.01:
+            break
+        assert time.monotonic() < end, "latency is back to normal within 5 s"
+    assert metric(client, "cifar_queue_photos") == 0
