@@ -20,6 +20,10 @@ OPEN_PATHS = ("/livez", "/readyz", "/favicon.ico")
 """Need no token and are never refused: probes have none, and browsers ask for the icon without the page's password."""
 SILENCE_SECONDS, BODY_SECONDS = 10.0, 50.0
 """Longest pause within a body, and longest time for all of it: a slow one holds memory."""
+PHOTO_PATHS = ("/classify", "/classify_batch")
+REFUSE_AFTER, MOST_HELD_BACK = 0.4, 1000
+"""Who finds no room hears of it a little later: callers that try again at once would keep the event loop from those
+who have room. That many wait for it; any more are told at once."""
 OVERHEAD = 65_536
 """Largest JSON body; and what the frame of a multipart form may add to its files."""
 
@@ -31,6 +35,7 @@ class Guard:
         self._app, self._settings = app, settings
         self._rate = RateLimiter(settings.rate_limit)
         self._held = 0
+        self._classifying = self._held_back = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # nothing here speaks it
@@ -44,6 +49,30 @@ class Guard:
         if refusal := self._who_and_how_often(scope, headers, page):
             await refusal(scope, receive, send)
             return
+        if scope["path"] not in PHOTO_PATHS:
+            await self._unless_too_large(scope, receive, send, headers, page)
+        elif self._classifying >= self._settings.max_queue:
+            # Each has a photo at least, so this one has no room: told before its body is read, which costs the most.
+            if self._held_back < MOST_HELD_BACK:
+                await self._hold_back()
+            await error_response(overloaded())(scope, receive, send)
+        else:
+            self._classifying += 1
+            try:
+                await self._unless_too_large(scope, receive, send, headers, page)
+            finally:
+                self._classifying -= 1
+
+    async def _hold_back(self) -> None:
+        self._held_back += 1
+        try:
+            await asyncio.sleep(REFUSE_AFTER)
+        finally:
+            self._held_back -= 1
+
+    async def _unless_too_large(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], page: bool
+    ) -> None:
         limit = _body_limit(scope["path"], self._settings)
         length = headers.get(b"content-length", b"")
         declared = int(length) if length.isdigit() and len(length) < 20 else 0

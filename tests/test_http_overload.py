@@ -63,6 +63,22 @@ def test_at_ten_times_capacity_every_request_gets_a_result_or_503_within_a_secon
     in_jumping_time(main)
 
 
+def test_who_finds_no_room_is_told_a_little_later_and_only_so_many_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_guard, "MOST_HELD_BACK", 5)
+
+    async def main() -> None:
+        here = world(tmp_path, Slow(0.1), max_queue=4, max_batch=4)
+        async with here.client() as client:
+            answers = await asyncio.gather(*(timed(client, photo(number)) for number in range(16)))
+            assert check(answers) == {200: 4, 503: 12}
+            seconds = sorted(round(seconds, 2) for answer, seconds in answers if answer.status_code == 503)
+            assert seconds == [0.0] * 7 + [http_guard.REFUSE_AFTER] * 5
+
+    in_jumping_time(main)
+
+
 def test_a_crowd_is_decoded_while_the_network_works_and_those_without_room_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,14 +32,22 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pictures() -> list[bytes]:
-    """32 photos that the network tells apart."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (32, 4, 4, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (64, 4, 4, 3), dtype=np.uint8)
     return [png(picture.repeat(8, axis=0).repeat(8, axis=1)) for picture in coarse]
 
 
 def numbers(answer: dict[str, Any]) -> np.ndarray:
     return np.array([*answer["probabilities"].values(), answer["ood_score"]])
+
+
+def apart(answers: list[np.ndarray], distance: float) -> list[int]:
+    """Which of the answers differ in some number by more than ``distance`` from each one chosen before."""
+    chosen: list[int] = []
+    for i, answer in enumerate(answers):
+        if all(np.abs(answer - answers[j]).max() > distance for j in chosen):
+            chosen.append(i)
+    return chosen
 
 
 def run(client: httpx.Client, requests: list[bytes], callers: int) -> list[Answer]:
@@ -54,12 +62,12 @@ def metric(client: httpx.Client, name: str) -> float:
 @pytest.mark.parametrize("runners", ["inprocess", "separate"])
 def test_twenty_thousand_requests_each_get_their_own_answer(var: Path, runners: str) -> None:
     with server(var, CIFAR_RUNNERS=runners, **BARE, **PATIENT) as (client, _, log):
-        requests = [form(picture) for picture in pictures()]
-        alone = [answer.body for answer in sorted(run(client, requests, 1), key=lambda answer: answer.request)]
-        expected = np.stack([numbers(answer) for answer in alone])
-        gaps = np.abs(expected[:, None] - expected).max(axis=2) + np.eye(len(expected))
+        candidates = [form(picture) for picture in pictures()]
+        alone = [answer.body for answer in sorted(run(client, candidates, 1), key=lambda answer: answer.request)]
         tolerance = 0.03  # another batch size is rounded differently
-        assert gaps.min() > 2 * tolerance, "an answer that went astray would show"
+        chosen = apart([numbers(answer) for answer in alone], 2 * tolerance)
+        assert len(chosen) >= 16, "an answer that went astray would show"
+        requests, expected = [candidates[i] for i in chosen], [numbers(alone[i]) for i in chosen]
 
         answers = run(client, [requests[number % len(requests)] for number in range(REQUESTS)], 64)
         assert Counter(answer.status for answer in answers) == {200: REQUESTS}, log.read_text()[-3000:]
@@ -67,9 +75,9 @@ def test_twenty_thousand_requests_each_get_their_own_answer(var: Path, runners: 
         for answer in answers:
             off = np.abs(numbers(answer.body) - expected[answer.request % len(requests)]).max()
             assert off < tolerance, (answer.request, off)
-        batches = metric(client, "cifar_batch_photos_count") - len(requests)
+        batches = metric(client, "cifar_batch_photos_count") - len(candidates)
         assert batches < REQUESTS / 2, "concurrent requests share calls of the network"
-        total = REQUESTS + len(requests)
+        total = REQUESTS + len(candidates)
         end = time.monotonic() + 60
         while metric(client, "cifar_monitoring_rows_total") < total and time.monotonic() < end:
             time.sleep(0.5)
@@ -93,7 +101,7 @@ def test_a_crowd_of_ten_times_the_room_is_answered_or_sent_away_in_time(
     small: tuple[httpx.Client, psutil.Process],
 ) -> None:
     client, process = small
-    requests = [form(picture) for picture in pictures()]
+    requests = [form(picture) for picture in pictures()[:32]]
     run(client, requests * 30, 8)  # warm: memory is what it is under load
     calm = [answer.seconds for answer in run(client, requests * 4, 1)]
     before = resident(process)
@@ -104,10 +112,11 @@ def test_a_crowd_of_ten_times_the_room_is_answered_or_sent_away_in_time(
     assert len(answers) == 8000
     assert codes[200] >= 500, "it goes on working"
     assert codes[503] >= 1000, "and does not let them all in"
-    for answer in answers:
-        if answer.status == 503:
-            assert int(answer.headers["retry-after"]) >= 1
-            assert answer.body["error"]["code"] == "overloaded"
+    refused = [answer for answer in answers if answer.status == 503]
+    for answer in refused:
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.body["error"]["code"] == "overloaded"
+    assert np.median([answer.seconds for answer in refused]) < 1
     assert resident(process) - before < 100_000_000, "memory is bounded"
 
     end = time.monotonic() + 5
