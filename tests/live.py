@@ -45,6 +45,19 @@ def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.Comp
     )
 
 
+def import_starters(var: Path) -> Path:
+    """``var``, with the shipped pair in the store below it."""
+    done = command(var, "runners", "starters")
+    assert done.returncode == 0, done.stderr
+    return var
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    """The value on `/metrics` of ``name``, with its labels where it has some."""
+    [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.rpartition(" ")[2])
+
+
 def serve_command(port: int, *arguments: str, target: str = "service:Cifar") -> list[str]:
     return [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port), *arguments]
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.flood import Answer, flood, form
-from tests.live import command, png, server
+from tests.live import import_starters, metric, png, server
 
 BARE = {"CIFAR_PAGE": "false", "CIFAR_REQUEST_LOG": "false", "CIFAR_RATE_LIMIT": "0"}
 PATIENT = {"CIFAR_MAX_WAIT_SECONDS": "60"}
@@ -25,10 +25,7 @@ REQUESTS = 20_000
 
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("var")
-    done = command(folder, "runners", "starters")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return import_starters(tmp_path_factory.mktemp("var"))
 
 
 def pictures() -> list[bytes]:
@@ -52,11 +49,6 @@ def apart(answers: list[np.ndarray], distance: float) -> list[int]:
 
 def run(client: httpx.Client, requests: list[bytes], callers: int) -> list[Answer]:
     return asyncio.run(flood(int(client.base_url.port or 0), requests, callers))
-
-
-def metric(client: httpx.Client, name: str) -> float:
-    [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} ")]
-    return float(line.rpartition(" ")[2])
 
 
 @pytest.mark.parametrize("runners", ["inprocess", "separate"])

@@ -17,10 +17,11 @@ import pytest
 from settings import ROOT
 from tests.live import (
     PATIENCE,
-    command,
     descendants,
     environment,
     free_port,
+    import_starters,
+    metric,
     serve_command,
     server,
     wait_for_windows,
@@ -40,10 +41,7 @@ def classify(client: httpx.Client) -> int:
 
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("var")
-    done = command(folder, "runners", "starters")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return import_starters(tmp_path_factory.mktemp("var"))
 
 
 def test_it_does_not_start_open_to_others_without_a_token(var: Path) -> None:
@@ -112,8 +110,7 @@ def test_it_tells_little_logs_json_and_leaves_in_time(var: Path) -> None:
 
 @pytest.mark.parametrize("runners", ["inprocess", "separate"])
 def test_what_is_in_flight_is_finished_before_it_leaves(tmp_path: Path, runners: str) -> None:
-    done = command(tmp_path, "runners", "starters")
-    assert done.returncode == 0, done.stderr
+    import_starters(tmp_path)
     calls, photos = 3, 40
 
     def send(client: httpx.Client) -> httpx.Response:
@@ -122,7 +119,8 @@ def test_what_is_in_flight_is_finished_before_it_leaves(tmp_path: Path, runners:
     with server(tmp_path, CIFAR_RUNNERS=runners, CIFAR_PAGE="false") as (client, process, log):
         with ThreadPoolExecutor(calls) as pool:
             pending = [pool.submit(send, client) for _ in range(calls)]
-            while requests_in_progress(client) <= calls and not any(call.done() for call in pending):
+            # That of `/metrics` itself is one of them.
+            while metric(client, "cifar_requests_in_progress") <= calls and not any(call.done() for call in pending):
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
             start = time.monotonic()
@@ -136,14 +134,6 @@ def test_what_is_in_flight_is_finished_before_it_leaves(tmp_path: Path, runners:
     wait_for_windows(tmp_path, calls * photos)
     assert seconds < 10
     assert process.returncode == 0
-
-
-def requests_in_progress(client: httpx.Client) -> float:
-    """That of `/metrics` itself included."""
-    [line] = [
-        line for line in client.get("/metrics").text.splitlines() if line.startswith("cifar_requests_in_progress ")
-    ]
-    return float(line.rpartition(" ")[2])
 
 
 def test_a_killed_runner_is_503_and_comes_back(var: Path) -> None:

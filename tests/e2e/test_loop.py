@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from settings import ROOT
-from tests.live import SHORT_WINDOWS, command, descendants, png, send, server, wait_for_windows
+from tests.live import SHORT_WINDOWS, command, descendants, import_starters, png, send, server, wait_for_windows
 
 
 def classify(client: httpx.Client, data: bytes) -> httpx.Response:
@@ -22,10 +22,7 @@ def classify(client: httpx.Client, data: bytes) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("var")
-    done = command(folder, "runners", "starters")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return import_starters(tmp_path_factory.mktemp("var"))
 
 
 def test_errors_are_json_with_the_right_code_and_the_server_goes_on(var: Path) -> None:
@@ -88,7 +85,7 @@ def test_a_person_uploads_a_photo_and_says_that_it_was_right(var: Path, tmp_path
 
 def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("killed")
-    assert command(folder, "runners", "starters").returncode == 0
+    import_starters(folder)
     picture = png(np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     with server(folder, CIFAR_MONITORING="false", CIFAR_PAGE="false") as (client, running, _):
         prediction = classify(client, picture).json()["prediction_id"]
@@ -149,7 +146,7 @@ def test_drift_is_silent_on_the_same_and_loud_on_shifted_photos(
     pixels = pixels[np.random.default_rng(0).choice(len(pixels), 300, replace=False)]
     for shifted, code in ((False, 0), (True, 1)):
         folder = tmp_path_factory.mktemp(f"drift-{shifted}")
-        assert command(folder, "runners", "starters").returncode == 0
+        import_starters(folder)
         assert command(folder, "monitoring", "drift").returncode == 2
         with server(folder, CIFAR_PAGE="false", **SHORT_WINDOWS) as (client, *_):
             send(client, pixels // 2 if shifted else pixels)

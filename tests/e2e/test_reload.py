@@ -21,7 +21,7 @@ import pytest
 from runners.pipeline import Scores
 from runners.store import Served, open_pair
 from settings import ROOT
-from tests.live import command, environment, png, server
+from tests.live import environment, import_starters, metric, png, server
 
 PHOTOS = np.random.default_rng(5).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 CLIENTS = 6
@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, var: Path) -> None:
         self.var, self.models = var, var / "bentoml" / "models"
-        assert command(var, "runners", "starters").returncode == 0
+        import_starters(var)
         one = next((self.models / "cifar_cnn").glob("*/network.json")).parent
         forest = next((self.models / "ood_forest").glob("*/gate.json")).parent
         copy = shutil.copytree(one, var / "copy")
@@ -110,11 +110,6 @@ def wait_until_served(client: httpx.Client, tag: str) -> None:
     while client.get("/labels").json()["models"]["cnn"] != tag:
         assert time.monotonic() < end, f"{tag} is not served"
         time.sleep(0.1)
-
-
-def metric(client: httpx.Client, line: str) -> float:
-    [found] = [row for row in client.get("/metrics").text.splitlines() if row.startswith(line + " ")]
-    return float(found.rpartition(" ")[2])
 
 
 @pytest.mark.parametrize("runners", ["inprocess", "separate"])
