@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from runners.artifacts import (
 from runners.gate import Floats, Gate, save_gate
 from runners.network import Network, import_openvino, openvino_network
 from training.calibrate import temperature
+from training.graph import rewrite
 from training.network import served_form
 from training.sources import Labelled
 
@@ -50,7 +50,7 @@ def export_network(
     inference = served_form(model, mirror=mirror)
     inference.save(folder / KERAS_FILE)
     inference.export(str(folder / OPENVINO_FILE), format="openvino", verbose=False)
-    _join_gelus(folder / OPENVINO_FILE)
+    rewrite(folder / OPENVINO_FILE)
     logits, embedding = outputs(openvino_network(folder / OPENVINO_FILE), validation[0])
     files = (KERAS_FILE, OPENVINO_FILE, Path(OPENVINO_FILE).with_suffix(".bin").name)
     card = NetworkCard(
@@ -62,30 +62,6 @@ def export_network(
     )
     write_card(folder, NETWORK_CARD, card)
     return card
-
-
-def _join_gelus(path: Path) -> None:
-    """Keras exports GELU as x / 2 · (1 - erf(-x / √2)), which OpenVINO computes in passes of their own over memory and,
-    in bfloat16, rounds between them. As one operation it becomes part of the convolution before it.
-    """
-    openvino = import_openvino()
-    model = openvino.Core().read_model(path)
-    for erf in [node for node in model.get_ops() if node.get_type_name() == "Erf"]:
-        scaled = erf.input_value(0).get_node()
-        x = next(value for value in scaled.input_values() if value.get_node().get_type_name() != "Constant")
-        complement, product = _only_user(erf), _only_user(_only_user(erf))
-        if (complement.get_type_name(), product.get_type_name()) == ("Subtract", "Multiply"):
-            product.output(0).replace(openvino.opset13.gelu(x, "erf").output(0))
-    partial = path.with_stem("joined")
-    openvino.save_model(model, partial, compress_to_fp16=False)
-    del model  # its weights are mapped from the file that is replaced
-    for suffix in (".xml", ".bin"):
-        os.replace(partial.with_suffix(suffix), path.with_suffix(suffix))
-
-
-def _only_user(node: Any) -> Any:
-    (user,) = node.output(0).get_target_inputs()
-    return user.get_node()
 
 
 def export_gate(gate: Gate, folder: Path, network: NetworkCard, record: dict[str, Any]) -> GateCard:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runners.artifacts import OPENVINO_FILE
+from runners.artifacts import KERAS_FILE, OPENVINO_FILE
 from runners.network import Network, import_openvino, load_network
 from settings import ROOT
+from training.graph import bfloat16
+from training.network import STD, WHITEN
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,27 @@ def test_each_gelu_is_one_operation_and_the_answer_that_of_keras(exported: Path)
     exact = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)
     for ours, keras in zip((exact[0], exact[1]), load_network(exported, "tensorflow")(pixels), strict=True):
         assert np.allclose(ours, keras, atol=1e-4)
+
+
+def test_the_first_layer_reads_bytes_with_a_kernel_that_bfloat16_holds(exported: Path) -> None:
+    import keras
+
+    model = import_openvino().Core().read_model(exported / OPENVINO_FILE)
+    first = next(node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution")
+    kernel = first.input_value(1).get_node().get_data()
+    assert kernel.shape == (24, 6, 2, 2)
+    assert np.array_equal(bfloat16(kernel), kernel)
+    trained = keras.saving.load_model(exported / KERAS_FILE, compile=False).get_layer(WHITEN).get_weights()[0]
+    whole = trained.transpose(3, 2, 0, 1) / (255 * STD)[:, None, None]
+    assert np.abs(kernel[:, :3] - whole).max() > 2**-12 * np.abs(whole).max()  # one bfloat16 would not do
+    assert np.allclose(kernel[:, :3] + kernel[:, 3:], whole, rtol=0, atol=2**-15 * np.abs(whole).max())
+
+
+def test_bfloat16_rounds_to_the_nearest_and_ties_to_even() -> None:
+    exact, step = np.array([1.0, -3.5, 255.0, 0.0]), 2.0**-7
+    assert np.array_equal(bfloat16(exact), exact)
+    assert bfloat16(np.array([1 + 0.4 * step, 1 + 0.6 * step])).tolist() == [1.0, 1 + step]
+    assert bfloat16(np.array([1 + 0.5 * step, 1 + 1.5 * step])).tolist() == [1.0, 1 + 2 * step]
 
 
 def test_a_photo_gets_the_same_answer_alone_and_in_a_batch(network: Network) -> None:
