@@ -27,7 +27,7 @@ def main() -> int:
     rng = np.random.default_rng(0)
     train, labels = made_up(CLASSES * 60, rng)
     held, calibration = made_up(2500, rng)[0], made_up(2500, rng)[0]
-    known = fit_known(train, labels, held[1], 1.0, CLASSES)
+    known = fit_known(train, labels, held, 1.0, CLASSES)
     calls = {n: made_up(n, rng)[0] for n in WANTED}
     print(f"{CLASSES} classes, {DIMENSIONS} embedding units, {TREES} trees; median of {ROUNDS} calls, milliseconds\n")
     print(f"{'features':<48}" + "".join(f"{f'{n} at once':>12}" for n in WANTED))

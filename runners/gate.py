@@ -8,7 +8,7 @@ minus the logarithm of the share of them that score higher.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from runners.artifacts import GATE_FILE, ArtifactError
+from runners.isolation import Doubles, Forest
 from runners.ood_scores import FORMULAS, Floats, Known, energy, raw_scores, softmax
 
-__all__ = ["FEATURES", "Floats", "Forest", "Gate", "energy", "load_gate", "save_gate", "softmax"]
+__all__ = ["FEATURES", "Floats", "Gate", "energy", "load_gate", "save_gate", "softmax"]
 
-Doubles = NDArray[np.float64]
-
-VERSION = 2
+VERSION = 3
 """Version of the arrays in the gate's file."""
 FEATURES = ("gen", "energy")
 """What a gate is made of where the lab had nothing to choose by."""
@@ -36,39 +35,6 @@ EXCESS_WEIGHT = 4.0
 
 WEIGHT_OF_ALL = 0.1
 """Share of the refusals that are promised which a photo may get for standing out among all calibration photos."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forest:
-    """A fitted isolation forest as flat arrays over the nodes of all trees.
-
-    ``feature`` (nodes,), ``threshold`` (nodes,). ``children`` (2·nodes,): the right and the left child of each node,
-    indices into the same arrays; a leaf is its own children. ``path_length`` (nodes,): at a leaf, depth + c(samples
-    there), as in Liu, Ting and Zhou 2008, equation 1. ``roots`` (trees,). ``normaliser``: trees · c(subsample size).
-    ``depth``: the deepest leaf.
-    """
-
-    feature: NDArray[np.intp]
-    threshold: Doubles
-    children: NDArray[np.intp]
-    path_length: Doubles
-    roots: NDArray[np.intp]
-    normaliser: float
-    depth: int
-
-    def score(self, features: Floats, batch: int = 1024) -> Doubles:
-        """Anomaly score 2^(-E[h(x)] / c) in (0, 1), (n, features) -> (n,); equals scikit-learn's ``-score_samples``."""
-        parts = [self._score(features[start : start + batch]) for start in range(0, len(features), batch)]
-        return np.concatenate(parts) if parts else np.empty(0)
-
-    def _score(self, features: Floats) -> Doubles:
-        values = np.ascontiguousarray(features, np.float64).ravel()
-        rows = (np.arange(len(features)) * features.shape[1])[:, None]
-        node = np.broadcast_to(self.roots, (len(features), len(self.roots)))
-        for _ in range(self.depth):  # take is several times faster than indexing by an array
-            goes_left = values.take(self.feature.take(node) + rows) <= self.threshold.take(node)
-            node = self.children.take(2 * node + goes_left)
-        return np.power(2.0, -self.path_length.take(node).sum(axis=1) / self.normaliser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +122,10 @@ def _blas() -> ThreadpoolController:
 
 def save_gate(folder: Path, gate: Gate) -> Path:
     """Write ``gate`` as plain arrays (no pickle) and return the file."""
-    arrays = {
-        f"{part}_{f.name}": getattr(getattr(gate, part), f.name) for part in ("forest", "known") for f in _of(part)
-    }
-    arrays |= {f.name: getattr(gate, f.name) for f in fields(Gate) if f.name not in ("forest", "known")}
+    arrays = {f"forest_{name}": value for name, value in _arrays(gate.forest).items()}
+    arrays |= {f"isolation_{name}": value for name, value in _arrays(gate.known.isolation).items()}
+    arrays |= {f"known_{name}": value for name, value in _arrays(gate.known).items()}
+    arrays |= _arrays(gate)
     np.savez_compressed(folder / GATE_FILE, allow_pickle=False, version=VERSION, **arrays)
     return folder / GATE_FILE
 
@@ -177,8 +143,12 @@ def load_gate(folder: Path) -> Gate:
         version = values.pop("version", 1)
         if version != VERSION:
             raise ArtifactError(f"{path}: a gate of version {version}, this program reads {VERSION}")
-        forest = Forest(**{f.name: values.pop(f"forest_{f.name}") for f in fields(Forest)})
-        known = Known(**{f.name: values.pop(f"known_{f.name}") for f in fields(Known)})
+        forest, isolation = (
+            Forest(**{f.name: values.pop(f"{part}_{f.name}") for f in fields(Forest)})
+            for part in ("forest", "isolation")
+        )
+        plain = [f.name for f in fields(Known) if f.name != "isolation"]
+        known = Known(isolation=isolation, **{name: values.pop(f"known_{name}") for name in plain})
         names = tuple(str(name) for name in values.pop("names"))
         gate = Gate(forest=forest, known=known, names=names, **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -188,5 +158,6 @@ def load_gate(folder: Path) -> Gate:
     return gate
 
 
-def _of(part: str) -> tuple[Any, ...]:
-    return fields(Forest) if part == "forest" else fields(Known)
+def _arrays(part: Forest | Known | Gate) -> dict[str, Any]:
+    """The fields of ``part`` that are arrays or numbers."""
+    return {f.name: getattr(part, f.name) for f in fields(part) if not is_dataclass(getattr(part, f.name))}

@@ -7,11 +7,13 @@ photo.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from runners.isolation import Forest, no_forest
 
 Floats = NDArray[np.float32]
 
@@ -33,6 +35,7 @@ class Known:
     ``within`` and ``total`` (d, d): whitening matrices of the covariance inside classes and of all photos, ``means``
     (classes, d) the class means after ``within``, ``centre`` (d,) the mean of all. ``null`` (d, r): the directions in
     which training photos vary least, ``null_scale`` (1,) ViM's factor. ``ceiling`` (d,): 99.9 % quantile of each unit.
+    ``isolation``: a forest on the probabilities of held-out photos.
     """
 
     temperature: float
@@ -45,12 +48,13 @@ class Known:
     null: Floats = field(default_factory=_none)
     null_scale: Floats = field(default_factory=_none)
     ceiling: Floats = field(default_factory=_none)
+    isolation: Forest = field(default_factory=no_forest)
 
     def only(self, names: Sequence[str]) -> Known:
         """The part of it that the scores ``names`` need."""
         kept = {"temperature", "directions", *(need for name in names for need in FORMULAS[name].needs)}
-        dropped: dict[str, Any] = {f.name: _none() for f in fields(self) if f.name not in kept}
-        return replace(self, **dropped)
+        kept_fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name in kept}
+        return Known(**kept_fields)
 
 
 def softmax(logits: Floats, temperature: float) -> Floats:
@@ -123,6 +127,10 @@ def _exceedance(_: Floats, embedding: Floats, known: Known) -> Floats:
     return (embedding > known.ceiling).mean(axis=1, dtype=np.float32)
 
 
+def _isolation(logits: Floats, _: Floats, known: Known) -> Floats:
+    return known.isolation.score(softmax(logits, known.temperature)).astype(np.float32)
+
+
 def class_distances(embedding: Floats, known: Known) -> Floats:
     """Squared Mahalanobis distance to each class mean, (n, d) -> (n, classes)."""
     x = embedding @ known.within
@@ -160,6 +168,9 @@ FORMULAS: Mapping[str, Formula] = {
     "residual": Formula(_residual, ("null",), "Residual", "Wang et al. 2022, equation 4"),
     "vim": Formula(_vim, ("null", "null_scale"), "ViM", "Wang et al. 2022, equation 6"),
     "exceedance": Formula(_exceedance, ("ceiling",), "Units never so high", "share of units above their ceiling"),
+    "isolation": Formula(
+        _isolation, ("isolation",), "Isolation of the softmax", "Liu, Ting and Zhou 2008, on held-out probabilities"
+    ),
 }
 
 

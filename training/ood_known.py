@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.network import Network
-from runners.ood_scores import Floats, Known
+from runners.ood_scores import Floats, Known, softmax
 from training.dataset import Dataset
 from training.export import outputs
+from training.isolation import fit_forest
 from training.runs import RunError
 
 Outputs = tuple[Floats, Floats]
@@ -23,6 +24,8 @@ BANK_PHOTOS = 50
 """Training photos of each class among the neighbours of `knn`, at most: the search must cost nearly nothing."""
 CEILING = 0.999
 """Quantile of a unit's activation on held-out photos above which it counts as never seen."""
+TREES = 200
+"""Of the forest on the probabilities."""
 SHRINKAGE = 1e-3
 """Share of the mean variance added to each variance, so that a covariance of few photos can be inverted."""
 
@@ -59,7 +62,7 @@ def known_photos(network: Network, data: Dataset, temperature: float) -> KnownPh
     rows = first_of_each(data["train"][1], MEAN_PHOTOS)
     train, labels = outputs(network, data["train"][0][rows]), data["train"][1][rows]
     held_out = _outputs(network, data["validation"][0], len(data.labels))
-    known = fit_known(train, labels, held_out[1], temperature, len(data.labels))
+    known = fit_known(train, labels, held_out, temperature, len(data.labels))
     calibration = _outputs(network, data["calibration"][0], len(data.labels))
     return KnownPhotos(Fitting(train, labels, held_out, temperature, known), calibration)
 
@@ -71,8 +74,8 @@ def first_of_each(labels: Labels, most: int) -> Labels:
     return np.sort(order[np.arange(len(labels)) - starts[labels[order]] < most])
 
 
-def fit_known(train: Outputs, labels: Labels, held_out: Floats, temperature: float, classes: int) -> Known:
-    """`Known` of training photos and their ``labels`` (n,); ``held_out``: the embedding of photos never trained on.
+def fit_known(train: Outputs, labels: Labels, held_out: Outputs, temperature: float, classes: int) -> Known:
+    """`Known` of training photos and their ``labels`` (n,); ``held_out``: photos never trained on.
 
     Covariances are those of Lee et al. 2018, section 2.1 (one inside all classes) and Ren et al. 2021 (one of all
     photos), the null space is that of Wang et al. 2022, section 4.1, half the dimensions wide.
@@ -86,9 +89,9 @@ def fit_known(train: Outputs, labels: Labels, held_out: Floats, temperature: flo
     counts = np.bincount(labels, minlength=classes)
     if (counts == 0).any():
         raise GateError(f"class {int(np.argmin(counts))} has no training photo")
-    if not len(held_out):
+    if not len(held_out[0]):
         raise GateError("the gate needs held-out photos, and the dataset is too small to hold any out")
-    if not all(np.isfinite(part).all() for part in (logits, embedding, held_out)):
+    if not all(np.isfinite(part).all() for part in (logits, embedding, *held_out)):
         raise GateError("the gate got NaN or infinite network outputs")
     means = np.stack([embedding[labels == c].mean(axis=0) for c in range(classes)])
     centre = embedding.mean(axis=0)
@@ -107,7 +110,8 @@ def fit_known(train: Outputs, labels: Labels, held_out: Floats, temperature: flo
         centre=centre.astype(np.float32),
         null=null.astype(np.float32),
         null_scale=np.array([logits.max(axis=1).mean() / max(left, 1e-12)], np.float32),
-        ceiling=np.quantile(held_out, CEILING, axis=0).astype(np.float32),
+        ceiling=np.quantile(held_out[1], CEILING, axis=0).astype(np.float32),
+        isolation=fit_forest(softmax(held_out[0], temperature), TREES, 0),
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.intervals import wilson
-from runners.gate import FEATURES, Doubles, Gate
+from runners.gate import FEATURES, Gate
+from runners.isolation import Doubles
 from runners.network import Network
 from training.evaluate import GATE
 from training.export import outputs

@@ -7,9 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from runners.gate import EXCESS, Doubles, Forest, Gate
+from runners.gate import EXCESS, Gate
+from runners.isolation import Doubles, Forest
 from runners.ood_scores import FORMULAS, Floats, class_distances, raw_scores, softmax
-from training.gate import fit_forest, fit_gate
+from training.gate import fit_gate
+from training.isolation import fit_forest
 from training.ood_known import Fitting, Outputs
 
 FOREST_SOURCE = "isolation forest (Liu, Ting and Zhou 2008)"
@@ -26,6 +28,10 @@ CANDIDATES = (
     ("entropy", "energy", "relative_mahalanobis"),
     ("gen", "energy", "knn", "relative_mahalanobis"),
     ("energy", "cosine", "knn"),
+    ("gen", "energy", "isolation"),
+    ("gen", "energy", "cosine", "isolation"),
+    ("gen", "energy", "relative_mahalanobis", "isolation"),
+    ("gen", "energy", "cosine", "relative_mahalanobis", "isolation"),
 )
 """Feature sets that the gate may be made of. The lab's choosing half decides."""
 EARLIER = ("energy", "entropy", "cosine", "exceedance")
@@ -130,7 +136,7 @@ class GateScore:
 
 def single_scores() -> list[Score]:
     """The published single scores."""
-    return [FormulaScore(name) for name in FORMULAS if name not in (EXCESS, "exceedance")]
+    return [FormulaScore(name) for name in FORMULAS if name not in (EXCESS, "exceedance", "isolation")]
 
 
 def gate_scores(trees: int, seed: int) -> list[GateScore]:

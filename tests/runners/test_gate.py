@@ -26,8 +26,10 @@ def outputs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def gate() -> Gate:
     logits, embedding, labels = outputs(400, 0)
-    known = fit_known((logits, embedding), labels, embedding, 1.0, 4)
-    return fit_gate(outputs(400, 1)[:2], known, outputs(400, 2)[:2], ("gen", "energy", "knn"), trees=20, seed=0)
+    known = fit_known((logits, embedding), labels, (logits, embedding), 1.0, 4)
+    return fit_gate(
+        outputs(400, 1)[:2], known, outputs(400, 2)[:2], ("gen", "energy", "knn", "isolation"), trees=20, seed=0
+    )
 
 
 def test_saved_and_loaded_gates_agree_and_hold_only_what_they_need(gate: Gate, tmp_path: Path) -> None:
@@ -36,8 +38,9 @@ def test_saved_and_loaded_gates_agree_and_hold_only_what_they_need(gate: Gate, t
     loaded = load_gate(tmp_path)
     for before, after in zip(gate.score(logits, embedding), loaded.score(logits, embedding), strict=True):
         assert np.array_equal(before, after)
-    assert loaded.names == ("gen", "energy", "knn")
+    assert loaded.names == ("gen", "energy", "knn", "isolation")
     assert loaded.known.bank.size > 0
+    assert len(loaded.known.isolation.roots) == 200
     assert loaded.known.within.size == 0
 
 
@@ -85,7 +88,7 @@ def test_nan_and_infinity_are_refused(gate: Gate) -> None:
 
 def test_every_formula_is_higher_for_a_photo_between_all_classes(gate: Gate) -> None:
     logits, embedding, labels = outputs(400, 0)
-    known = fit_known((logits, embedding), labels, embedding, 1.0, 4)
+    known = fit_known((logits, embedding), labels, (logits, embedding), 1.0, 4)
     blank = np.zeros((1, 4), np.float32), embedding.mean(axis=0, keepdims=True)
     inside = [name for name in FORMULAS if name not in ("residual", "vim", "exceedance")]  # these look for too much
     assert (
@@ -97,12 +100,28 @@ def test_every_formula_is_higher_for_a_photo_between_all_classes(gate: Gate) -> 
     assert (higher.mean(axis=0) > 0.95).all()
 
 
+def test_a_mixture_of_classes_that_no_known_photo_has_is_isolated() -> None:
+    logits, embedding, labels = outputs(400, 0)
+    share = np.random.default_rng(1).random(400)  # what is not the first class is the third
+    mixed = np.log(np.stack([0.98 * share, 0 * share + 0.01, 0.98 * (1 - share), 0 * share + 0.01], axis=1) + 1e-6)
+    known = fit_known((logits, embedding), labels, (mixed.astype(np.float32), embedding), 1.0, 4)
+    odd = np.log(np.array([[0.4, 0.01, 0.01, 0.58]], np.float32))
+    usual = np.log(np.array([[0.58, 0.01, 0.4, 0.01]], np.float32))
+    scores = raw_scores(("msp", "isolation"), np.concatenate([odd, usual]), embedding[:2], known)
+    assert scores[0, 0] == pytest.approx(scores[1, 0])
+    assert scores[0, 1] > scores[1, 1] + 0.1
+
+
 def test_formulas_of_cases_worked_by_hand() -> None:
     logits = np.log(np.array([[0.5, 0.25, 0.25], [1.0, 1.0, 1.0]], np.float32))
     assert softmax(logits, 1.0)[0] == pytest.approx([0.5, 0.25, 0.25])
     assert energy(logits) == pytest.approx([0.0, -np.log(3)], abs=1e-6)
     known = fit_known(
-        (np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)), np.arange(3), np.eye(3, dtype=np.float32), 1.0, 3
+        (np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)),
+        np.arange(3),
+        (np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)),
+        1.0,
+        3,
     )
     scores = raw_scores(
         ("msp", "max_logit", "entropy", "gen", "cosine"), logits, np.eye(3, dtype=np.float32)[:2], known

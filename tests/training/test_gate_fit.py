@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from runners.gate import WEIGHT_OF_ALL, Gate
-from training.gate import calibration_groups, fit_forest, fit_gate, mirrored, scales, to_arrays
+from training.gate import calibration_groups, fit_gate, mirrored, scales
+from training.isolation import fit_forest, to_arrays
 from training.ood_known import GateError, fit_known
 
 CLASSES = 6
@@ -31,7 +32,7 @@ def outputs(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.floa
 def gate() -> Gate:
     logits, embedding, labels = outputs(1200, 0)
     held, calibration = outputs(1500, 1)[:2], outputs(3000, 2)[:2]
-    known = fit_known((logits, embedding), labels, held[1], 1.0, CLASSES)
+    known = fit_known((logits, embedding), labels, held, 1.0, CLASSES)
     return fit_gate(held, known, calibration, ("gen", "energy", "cosine"), trees=60, seed=0)
 
 
@@ -118,20 +119,20 @@ def test_scores_equal_scikit_learn() -> None:
 def test_bad_input_is_one_clear_error() -> None:
     logits, embedding, labels = outputs(300, 7)
     train, empty = (logits, embedding), (logits[:0], embedding[:0])
-    known = fit_known(train, labels, embedding, 1.0, CLASSES)
+    known = fit_known(train, labels, (logits, embedding), 1.0, CLASSES)
     with pytest.raises(GateError, match="held-out photos and calibration photos"):
         fit_gate(train, known, empty, ("energy",), 10, 0)
     with pytest.raises(GateError, match="held-out photos"):
-        fit_known(train, labels, empty[1], 1.0, CLASSES)
+        fit_known(train, labels, empty, 1.0, CLASSES)
     with pytest.raises(GateError, match="two classes"):
-        fit_known(train, np.zeros(300, np.int64), embedding, 1.0, 1)
+        fit_known(train, np.zeros(300, np.int64), (logits, embedding), 1.0, 1)
     with pytest.raises(GateError, match="class 6 has no training photo"):
-        fit_known(train, labels, embedding, 1.0, CLASSES + 1)
+        fit_known(train, labels, (logits, embedding), 1.0, CLASSES + 1)
     for bad in (np.nan, np.inf):
         broken = logits.copy()
         broken[0, 0] = bad
         with pytest.raises(GateError, match="NaN or infinite"):
-            fit_known((broken, embedding), labels, embedding, 1.0, CLASSES)
+            fit_known((broken, embedding), labels, (logits, embedding), 1.0, CLASSES)
         with pytest.raises(GateError, match="NaN or infinite"):
             fit_gate((broken, embedding), known, train, ("energy",), 10, 0)
         with pytest.raises(GateError, match="NaN or infinite"):
@@ -142,7 +143,7 @@ def test_a_gate_can_be_fitted_on_very_few_photos() -> None:
     logits, embedding, labels = outputs(60, 8)
     logits, embedding = logits[labels < 3, :3], embedding[labels < 3]
     few = (logits[:12], embedding[:12])
-    known = fit_known((logits, embedding), labels[labels < 3], few[1], 1.0, 3)
+    known = fit_known((logits, embedding), labels[labels < 3], few, 1.0, 3)
     gate = fit_gate(few, known, few, ("gen", "energy", "knn", "relative_mahalanobis"), 10, 0)
     score, p_value = gate.score(logits, embedding)
     assert np.isfinite(score).all()

@@ -45,7 +45,7 @@ def between(count: int, seed: int, part: float) -> Outputs:
 def photos() -> KnownPhotos:
     train, labels = outputs(400, 0)
     held_out, calibration = outputs(400, 1)[0], outputs(400, 2)[0]
-    known = fit_known(train, labels, held_out[1], 1.0, 10)
+    known = fit_known(train, labels, held_out, 1.0, 10)
     return KnownPhotos(Fitting(train, labels, held_out, 1.0, known), calibration)
 
 
