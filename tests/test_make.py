@@ -75,7 +75,7 @@ def test_every_direct_dependency_says_why_it_is_there_and_is_locked() -> None:
 def test_the_bento_carries_neither_tensorflow_nor_test_tools() -> None:
     serving = (ROOT / "requirements-serving.lock").read_text()
     full = (ROOT / "requirements.lock").read_text()
-    for name in ("tensorflow", "keras", "pytest", "playwright", "ruff"):
+    for name in ("tensorflow", "keras", "scikit-learn", "matplotlib", "mlflow==", "pytest", "playwright", "ruff"):
         assert f"\n{name}" not in serving
     pinned = [line.split(" ")[0] for line in serving.splitlines() if "==" in line and not line.startswith((" ", "#"))]
     assert pinned
