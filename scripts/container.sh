@@ -23,6 +23,7 @@ trap 'rm -rf "$context"' EXIT
 mkdir "$context/image"
 tar -xf "$context/cifar.bento" -C "$context/image"
 cp scripts/sbom.py requirements-uv.lock "$context/image"
+chmod -R u+rwX,go+rX,go-w "$context/image" # BentoML's folders are their owner's alone; in the image another user reads them
 # Buildah writes OCI images, whose format has no healthcheck.
 case "${tool##*/}" in docker) format= ;; *) format="--format docker" ;; esac
 # shellcheck disable=SC2086  # options are several words
