@@ -103,8 +103,6 @@ class Cifar:
         pair = self._built_with() if in_bento() else served(SETTINGS)
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         serving = self._compose(pair)
-        if SETTINGS.monitoring:
-            _ensure_mlflow()
         store = FeedbackStore.named_by(SETTINGS)
         self.health = Health(store, self._network_ready)
         self.health.start()
@@ -127,6 +125,8 @@ class Cifar:
         if SETTINGS.page:
             _mount_page(handlers, OwnerCalls(SETTINGS, handlers, store, app.state.metrics))
         add_fallback(app)
+        if serving.recorder:  # last: it imports MLflow and makes its store, seconds in which photos can be answered
+            serving.recorder.start()
         self.told: float | None = None
         when_told_to_leave(self._leave)
 
@@ -135,7 +135,7 @@ class Cifar:
         return Served(str(cnn.tag), str(forest.tag), Path(cnn.path), Path(forest.path))
 
     def _compose(self, pair: Served) -> Serving:
-        """``pair`` verified, loaded and warm, with its queue and its monitoring; raises `ArtifactError`."""
+        """``pair`` verified, loaded and warm, with its queue and its recorder, not started; raises `ArtifactError`."""
         card = read_network_card(pair.cnn_path)
         read_gate_card(pair.forest_path, card)
         tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
@@ -145,14 +145,17 @@ class Cifar:
             score = _local(pair, self.thread)
         observe = app.state.metrics.batch
         batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, observe)
-        return Serving(tags, card.labels, batcher, _start_recorder(tags, card.labels) if SETTINGS.monitoring else None)
+        return Serving(tags, card.labels, batcher, _recorder(tags, card.labels) if SETTINGS.monitoring else None)
 
     async def _load(self, pair: Served) -> Serving:
         """`_compose` beside the pair that answers; its halves in the runners first."""
         if SEPARATE:
             tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
             await remote_prepare(self.cnn, self.forest, tags, PREPARE_SECONDS)
-        return await asyncio.to_thread(self._compose, pair)
+        new = await asyncio.to_thread(self._compose, pair)
+        if new.recorder:
+            new.recorder.start()
+        return new
 
     def _swapped(self, serving: Serving) -> None:
         metrics = app.state.metrics
@@ -223,22 +226,11 @@ def _start_keeping(store: FeedbackStore) -> Keeper | None:
     return keeper
 
 
-def _ensure_mlflow() -> None:
-    from monitoring.tracking import ensure_store
-
-    try:
-        ensure_store(SETTINGS)
-    except Exception as error:  # whatever MLflow, its database or the network raise
-        log.warning("MLflow cannot be used: %s: %s", type(error).__name__, error)
-
-
-def _start_recorder(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
-    """The recorder of a pair, started; without MLflow it keeps its windows on disk until MLflow is back."""
+def _recorder(tags: ModelTags, labels: tuple[str, ...]) -> Recorder:
+    """The recorder of a pair; without MLflow it keeps its windows on disk until MLflow is back."""
     from monitoring.recorder import Recorder
 
-    recorder = Recorder(SETTINGS, tags.cnn, tags.forest, labels)
-    recorder.start()
-    return recorder
+    return Recorder(SETTINGS, tags.cnn, tags.forest, labels)
 
 
 def _mount_page(handlers: Handlers, owner: OwnerCalls) -> None:

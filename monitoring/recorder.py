@@ -93,7 +93,8 @@ class Recorder:
         self.last_error: str | None = None
 
     def start(self) -> None:
-        """Start both threads. The sender imports whylogs and MLflow, which takes seconds: rows are kept meanwhile."""
+        """Start both threads. The sender imports whylogs and MLflow and makes its store, which takes seconds: rows are
+        kept meanwhile."""
         self._writer.start()
         self._sender.start()
 
@@ -252,6 +253,10 @@ class Recorder:
         except Exception as error:  # the files stay for the next start
             self._failed("Rows of an earlier run could not be read", error)
         self._imported.set()
+        try:  # now, not with the first window: a server that is stopped soon has no seconds for it then
+            tracking.ensure_store(self._settings)
+        except Exception as error:  # the first window tries again
+            log.warning("MLflow cannot be used: %s: %s", type(error).__name__, error)
         while True:
             self._work.clear()  # before reading the flag, which `close` sets before the event
             last_round = self._stop_sending
