@@ -157,6 +157,7 @@ def configure_environment(settings: Settings) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "WHYLOGS_NO_ANALYTICS": "True",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
     }

@@ -19,7 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     score.add_argument(
         "--out", type=Path, required=True, help="folder for predictions.parquet, profile.bin, errors.jsonl"
     )
+    score.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
+    score.add_argument("--workers", type=int, help="Ray only: how many, of one core each; all cores when not given")
     arguments = parser.parse_args(argv)
+    workers = getattr(arguments, "workers", None)
+    if workers is not None and (arguments.engine != "ray" or workers < 1):
+        parser.error("--workers needs --engine ray and is 1 or more")
     try:
         settings = read_settings()
     except BadSettingError as error:
@@ -33,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         if arguments.command == "score":
-            return scoring.run(arguments.path, arguments.out, settings)
+            return scoring.run(arguments.path, arguments.out, settings, arguments.engine, workers)
         new = store.import_starters(arguments.folder or store.STARTERS)
     except (store.StoreError, ArtifactError, ScoreError) as error:
         print(f"error: {error}", file=sys.stderr)

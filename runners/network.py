@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +21,35 @@ Network = Callable[[NDArray[np.uint8]], tuple[Floats, Floats]]
 Engine = Literal["openvino", "tensorflow"]
 
 
-def load_network(folder: Path, engine: Engine = "openvino") -> Network:
-    """The network in ``folder`` (a `cifar_cnn` model), run by ``engine``."""
-    return openvino_network(folder / OPENVINO_FILE) if engine == "openvino" else keras_network(folder / KERAS_FILE)
+def load_network(folder: Path, engine: Engine = "openvino", streams: int = 0) -> Network:
+    """The network in ``folder`` (a `cifar_cnn` model), run by ``engine``; ``streams`` as in `openvino_network`."""
+    openvino = engine == "openvino"
+    return openvino_network(folder / OPENVINO_FILE, streams) if openvino else keras_network(folder / KERAS_FILE)
 
 
-def openvino_network(path: Path) -> Network:
-    """Compile an OpenVINO IR. bfloat16 where the processor has it, else float32: OpenVINO's own choice."""
+def openvino_network(path: Path, streams: int = 0) -> Network:
+    """Compile an OpenVINO IR. bfloat16 where the processor has it, else float32: OpenVINO's own choice.
+
+    ``streams`` 0: one call at a time, on all cores, for the soonest answer. Else that many calls at a time, on one core
+    each: none waits for a core that is late because something else runs there.
+    """
     core = import_openvino().Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-    request, lock = compiled.create_infer_request(), threading.Lock()
+    options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY"}
+    if streams:
+        options = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+    compiled = core.compile_model(core.read_model(path), "CPU", options)
+    free: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(max(1, streams)):
+        free.put(compiled.create_infer_request())
 
     def infer(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-        with lock:  # one request object: its output buffers are reused by the next call
+        request = free.get()
+        try:
             result = request.infer({0: pixels})
+            # Copied before another call has the request, which uses its buffers again.
             return np.array(result[0], dtype=np.float32), np.array(result[1], dtype=np.float32)
+        finally:
+            free.put(request)
 
     return infer
 

@@ -2,7 +2,7 @@
 
 The work is cut into parts (`runners.score_sources.Part`). Each leaves its rows, its errors and its profile in
 `OUT/unfinished`, whole or not at all; a second run goes on with those that are missing, and the last step puts all
-of them together. Memory holds one part's sketches and a few
+of them together. So workers here and on Ray do the same thing, and memory holds one part's sketches and a few
 hundred photos, however many there are.
 
 Like `service.py` this is a command that composes the rooms: the one module of `runners/` that sees `monitoring/`.
@@ -14,11 +14,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from runners.score_sources import Part, ScoreError, parts, photos
 from runners.store import load_pipeline, served
 from settings import Settings
 
+Engine = Literal["local", "ray"]
 BATCH = 256
 """Photos that are decoded, scored and profiled together."""
 PREDICTIONS, ERRORS, PROFILE, UNFINISHED = "predictions.parquet", "errors.jsonl", "profile.bin", "unfinished"
@@ -57,11 +59,13 @@ class _Batch:
         return len(self.names) + len(self.errors)
 
 
-def run(url: str, out: Path, settings: Settings) -> int:
+def run(url: str, out: Path, settings: Settings, engine: Engine = "local", workers: int | None = None) -> int:
     """Score ``url`` into the folder ``out``: `predictions.parquet` (a folder of files), `profile.bin`, `errors.jsonl`.
 
+    ``workers`` of Ray: how many, of one core each; as many as the cluster has cores where it is None.
+
     Raises:
-        ScoreError: nothing to score, nothing readable, or ``out`` holds something else.
+        ScoreError: nothing to score, nothing readable, ``out`` holds something else, or Ray cannot do it.
         runners.store.StoreError, runners.artifacts.ArtifactError: the model cannot be loaded.
     """
     if (out / PREDICTIONS).exists():
@@ -75,7 +79,7 @@ def run(url: str, out: Path, settings: Settings) -> int:
         seen, failed = sum(d.photos for d in done.values()), sum(d.failed for d in done.values())
         finished = len(done)
         show("scoring", finished, count, f"{seen:,} photos", "parts")
-        for state in _score_here(waiting, work, settings):
+        for state in _scored(waiting, work, settings, engine, workers):
             seen, failed, finished = seen + state.photos, failed + state.failed, finished + 1
             show("scoring", finished, count, f"{seen:,} photos", "parts")
     _finish(out, work, count)
@@ -85,8 +89,8 @@ def run(url: str, out: Path, settings: Settings) -> int:
     return 0
 
 
-def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings: Settings) -> Done:
-    """Score ``part`` and leave what it came to in ``work``, under its ``number``."""
+def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings: Settings, streams: int = 1) -> Done:
+    """Score ``part`` and leave what it came to in ``work``, under its ``number``; ``streams`` batches at a time."""
     import pyarrow.parquet as pq
 
     from monitoring.profiles import ProfileBuilder
@@ -105,17 +109,33 @@ def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings
         writer = writer or pq.ParquetWriter(draft, columns.schema)
         writer.write_table(columns)
 
-    # One thread decodes what comes next and one records what was scored, while this one drives the network.
-    with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as recorder, failures.open("w") as errors:
+    def take() -> Future[None]:
+        """Wait for the batch that has been scored for the longest time and hand it on."""
+        batch, scores = scoring.popleft()
+        return recorder.submit(record, batch, scores.result())
+
+    # One thread decodes what comes next, ``streams`` drive the network, and one records what was scored, in its order.
+    scoring: deque[tuple[_Batch, Future[Scores]]] = deque()
+    with (
+        ThreadPoolExecutor(1) as decoder,
+        ThreadPoolExecutor(streams) as network,
+        ThreadPoolExecutor(1) as recorder,
+        failures.open("w") as errors,
+    ):
         recorded: Future[None] | None = None
         for batch in _ahead(_decoded(part, settings), decoder):
             seen, failed = seen + len(batch), failed + len(batch.errors)
             errors.writelines(json.dumps({"path": name, "error": error}) + "\n" for name, error in batch.errors)
             if batch.names:
-                scores = pipeline.score(np.stack(batch.pixels))
+                scoring.append((batch, network.submit(pipeline.score, np.stack(batch.pixels))))
+            if len(scoring) > streams:
                 if recorded:
                     recorded.result()
-                recorded = recorder.submit(record, batch, scores)
+                recorded = take()
+        while scoring:
+            if recorded:
+                recorded.result()
+            recorded = take()
         if recorded:
             recorded.result()
     if writer:
@@ -128,10 +148,18 @@ def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings
     return done
 
 
-def _score_here(waiting: Iterator[tuple[int, Part]], work: Path, settings: Settings) -> Iterator[Done]:
-    pipeline = load_pipeline(settings)
+def _scored(
+    waiting: Iterator[tuple[int, Part]], work: Path, settings: Settings, engine: Engine, workers: int | None
+) -> Iterator[Done]:
+    if engine == "ray":
+        from runners.score_ray import score_parts
+
+        yield from score_parts(waiting, work, settings, workers)
+        return
+    streams = os.cpu_count() or 1
+    pipeline = load_pipeline(settings, streams)
     for number, part in waiting:
-        yield score_part(part, number, work, pipeline, settings)
+        yield score_part(part, number, work, pipeline, settings, streams)
 
 
 def _decoded(part: Part, settings: Settings) -> Iterator[_Batch]:

@@ -72,12 +72,12 @@ def served(settings: Settings) -> Served:
     return Served(str(cnn.tag), str(forest.tag), Path(cnn.path), Path(forest.path))
 
 
-def open_pair(pair: Served, engine: Engine) -> tuple[Pipeline, NetworkCard]:
+def open_pair(pair: Served, engine: Engine, streams: int = 0) -> tuple[Pipeline, NetworkCard]:
     """Verify and load a pair; raises `runners.artifacts.ArtifactError` for damage or a gate of another network."""
     card = read_network_card(pair.cnn_path)
     read_gate_card(pair.forest_path, card)
     pipeline = Pipeline(
-        load_network(pair.cnn_path, engine),
+        load_network(pair.cnn_path, engine, streams),
         load_gate(pair.forest_path),
         card.labels,
         card.temperature,
@@ -87,9 +87,9 @@ def open_pair(pair: Served, engine: Engine) -> tuple[Pipeline, NetworkCard]:
     return pipeline, card
 
 
-def load_pipeline(settings: Settings) -> Pipeline:
-    """The served pair, loaded; raises `StoreError` or `ArtifactError`."""
-    return open_pair(served(settings), settings.engine)[0]
+def load_pipeline(settings: Settings, streams: int = 0) -> Pipeline:
+    """The served pair, loaded; ``streams`` as in `openvino_network`. Raises `StoreError` or `ArtifactError`."""
+    return open_pair(served(settings), settings.engine, streams)[0]
 
 
 def read_record(folder: Path = STARTERS) -> StarterRecord:

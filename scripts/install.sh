@@ -6,7 +6,7 @@ case "$version" in
     3.11 | 3.12) ;;
     *) echo "error: Python 3.11 or 3.12 is needed, $PYTHON is $version; try: make PYTHON=python3.11 ..." >&2; exit 1 ;;
 esac
-echo "making the environment in $VENV with Python $version (about a minute, 3.2 GB)"
+echo "making the environment in $VENV with Python $version (about a minute, 3.4 GB)"
 rm -f "$VENV/.ready"
 "$PYTHON" -m venv "$VENV" || { echo "error: the venv module is missing; on Debian: apt install python3-venv" >&2; exit 1; }
 log="$VENV/install.log"

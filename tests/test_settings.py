@@ -22,7 +22,8 @@ def run(code: str, **variables: str) -> str:
 
 def test_telemetry_is_off_by_default() -> None:
     names = ("BENTOML_DO_NOT_TRACK", "GRADIO_ANALYTICS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "WHYLOGS_NO_ANALYTICS")
-    assert run(f"print(*[os.environ[n] for n in {names}])") == "True False true True"
+    names += ("RAY_USAGE_STATS_ENABLED",)
+    assert run(f"print(*[os.environ[n] for n in {names}])") == "True False true True 0"
 
 
 def test_what_the_caller_set_wins(tmp_path: Path) -> None:

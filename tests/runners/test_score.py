@@ -20,6 +20,7 @@ from PIL import Image
 
 from monitoring import profiles
 from runners import score, score_sources
+from runners.__main__ import main
 from runners.pipeline import Scores
 from runners.score_sources import ScoreError
 from runners.store import Served
@@ -90,7 +91,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     """What this process finds to be served; commands of their own find the shipped pair."""
     made = MadeUp()
     monkeypatch.setattr(score, "served", lambda _: Served(made.cnn_tag, made.forest_tag, Path(), Path()))
-    monkeypatch.setattr(score, "load_pipeline", lambda _: made)
+    monkeypatch.setattr(score, "load_pipeline", lambda *_: made)
     return made
 
 
@@ -190,7 +191,8 @@ def test_a_damaged_shard_is_set_aside_from_where_it_is_damaged(tmp_path: Path) -
 def test_memory_holds_no_more_than_a_few_batches(
     tmp_path: Path, pipeline: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "shard.tar").write_bytes(tar({f"{i}.png": PHOTOS["0.png"] for i in range(4 * score.BATCH)}))
+    (tmp_path / "shard.tar").write_bytes(tar({f"{i}.png": PHOTOS["0.png"] for i in range(12 * score.BATCH)}))
+    monkeypatch.setattr(score.os, "cpu_count", lambda: 2)
     made = 0
     reached: list[int] = []
 
@@ -207,6 +209,19 @@ def test_memory_holds_no_more_than_a_few_batches(
     monkeypatch.setattr(score, "photos", counting)
     monkeypatch.setattr(pipeline, "score", scored)
     assert score.run(str(tmp_path / "shard.tar"), tmp_path / "out", SETTINGS) == 0
-    assert len(reached) == 4
-    for number, read in enumerate(reached, 1):  # decoding is one batch ahead of the network, no more
-        assert read <= (number + 1) * score.BATCH
+    assert len(reached) == 12
+    for number, read in enumerate(sorted(reached), 1):  # two are scored, one waits, one is decoded; no more
+        assert read <= (number + 3) * score.BATCH
+
+
+def test_ray_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ScoreError, match="needs Ray, which is not installed"):
+        score.run(str(folder(tmp_path / "photos")), tmp_path / "out", SETTINGS, "ray")
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "0", "--engine", "ray")])
+def test_workers_that_make_no_sense_are_told(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", "photos", "--out", "out", *options])
+    assert "--workers needs --engine ray and is 1 or more" in capsys.readouterr().err
