@@ -21,6 +21,7 @@ from http_metrics import Metrics
 from http_observe import Observe
 from runners.prediction import ApiError, Prediction
 from settings import Settings
+from version import version
 
 
 class FeedbackRequest(BaseModel):
@@ -183,7 +184,7 @@ def add_fallback(app: FastAPI) -> None:
 
 def new_app(settings: Settings) -> FastAPI:
     """An empty application that answers every error in the JSON form of the API; ``state.metrics`` counts."""
-    app = FastAPI(title="cifar", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="cifar", version=version(), docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.metrics = Metrics()
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Observe, metrics=app.state.metrics)

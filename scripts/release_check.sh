@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || fail "a bare Debian is made and entered by root only"
 command -v debootstrap >/dev/null || fail "debootstrap is missing; on Debian: apt install debootstrap"
 unshare --mount true || fail "this machine forbids mount namespaces, without which a bare Debian cannot be entered safely"
-version=$(sed -n 's/^## \[\([0-9.]*\)\].*/\1/p' CHANGELOG.md | head -n 1)
-echo "checking $(git rev-parse --short HEAD), version ${version:-not yet released}"
+PYTHON=${PYTHON:-python3}
+version=$("$PYTHON" version.py)
+echo "checking $(git rev-parse --short HEAD), version $version"
 
 place=$(mktemp -d)
 trap 'rm -rf --one-file-system "$place"' EXIT
@@ -18,22 +19,9 @@ git clone -q . "$place/clone"
 
 audit=
 echo "== vulnerabilities: pip-audit over requirements.lock"
-PYTHON=${PYTHON:-python3}
 "$PYTHON" -m venv "$place/audit"
 "$place/audit/bin/pip" install -q --disable-pip-version-check pip-audit==2.9.0
-# Without --strict it calls a package clean that its database does not know, and all of them where that cannot be asked.
-set --
-while read -r name _; do
-    case "$name" in '#'* | '') ;; *) set -- "$@" --ignore-vuln "$name" ;; esac
-done <scripts/audit-exceptions.txt
-"$place/audit/bin/pip-audit" -r requirements.lock --strict --require-hashes --disable-pip --progress-spinner off "$@" \
-    >"$place/audit.txt" 2>"$place/audit.err" || {
-    cat "$place/audit.txt"
-    tail -n 1 "$place/audit.err"
-    audit="the database of vulnerabilities does not know a package or could not be asked, so nothing is known; try with a network"
-    if grep -q "^Found " "$place/audit.err"; then audit="a vulnerability that scripts/audit-exceptions.txt does not explain"; fi
-}
-echo "${audit:-$(tail -n 1 "$place/audit.err")}"
+sh scripts/audit.sh "$place/audit/bin/pip-audit" || audit="the vulnerabilities are not settled: see above"
 
 echo "== a bare Debian"
 debian=$place/debian
@@ -87,4 +75,5 @@ unshare --mount --pid --fork sh -eu -c '
     exec chroot "$debian" env -i PATH=/usr/local/bin:/usr/bin:/bin PORT="$PORT" TESTS="$TESTS" sh /check'
 [ -z "$audit" ] || fail "all else is well, but $audit"
 [ -z "$shortened" ] || fail "all else is well, but \`$shortened\` is not \`make test\`"
-echo "ready to be released: ${version:-but CHANGELOG.md names no version yet}"
+[ "$version" != unreleased ] || fail "all is well, but CHANGELOG.md names no version yet"
+echo "ready to be released: $version"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sys
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
@@ -118,9 +119,16 @@ def cyclonedx(packages: list[Package]) -> dict[str, Any]:
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": {"type": "application", "name": "cifar"}},
+        "metadata": {"component": {"type": "application", "name": "cifar", "version": product_version()}},
         "components": [_component(package) for package in packages],
     }
+
+
+def product_version() -> str:
+    """By the project's `version.py`: in ``src`` beside this file in the image, one folder up in the repository."""
+    here = Path(__file__).resolve().parent
+    place = here / "src" if (here / "src").is_dir() else here.parent
+    return str(runpy.run_path(str(place / "version.py"))["version"]())
 
 
 def _component(package: Package) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from settings import ROOT
+from scripts import sbom
+from settings import ROOT, Settings
+from version import version
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,43 @@ def test_it_says_why_it_cannot_check(tmp_path: Path, programs: dict[str, str], s
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        ("echo 'No known vulnerabilities found' >&2", 0, "No known vulnerabilities found"),
+        ("echo 'some 1.0 PYSEC-1'; echo 'Found 1 known vulnerability in 1 package' >&2; exit 1", 1, "does not explain"),
+        ("echo 'ERROR: Dependency not found on PyPI: some (1.0)' >&2; exit 1", 2, "NOT AUDITED"),
+        ("echo 'ERROR: Connection refused' >&2; exit 1", 2, "NOT AUDITED"),
+    ],
+)
+def test_what_the_audit_could_not_learn_is_not_called_clean(tmp_path: Path, program: str, code: int, said: str) -> None:
+    (tmp_path / "pip-audit").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "pip-audit").chmod(0o755)
+    done = subprocess.run(
+        ["sh", "scripts/audit.sh", str(tmp_path / "pip-audit")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert said in (done.stderr if code else done.stdout)
+    assert ("No known" in done.stdout) == (code == 0)
+
+
+def test_the_version_stands_in_the_changelog_alone(tmp_path: Path) -> None:
+    from http_api import new_app
+
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text("# Changelog\n\n## [Unreleased]\n")
+    assert version(changelog) == "unreleased"
+    changelog.write_text("# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-12-01\n\n## [1.1.9] - 2026-11-01\n")
+    assert version(changelog) == "1.2.0"
+    assert new_app(Settings()).openapi()["info"]["version"] == version()
+    assert sbom.cyclonedx([])["metadata"]["component"]["version"] == version()
+    for command in (["version.py"], ["-m", "runners", "--version"], ["-m", "training", "--version"]):
+        done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{version()}\n"
+    included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    assert {"version.py", "CHANGELOG.md"} <= set(included)
 
 
 def test_every_exception_of_the_audit_has_a_reason() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ROOT, BadSettingError, Settings, configure_environment, read_settings
+from version import version
 
 STEPS = ("prepare", "train", "ood", "evaluate", "register")
 
@@ -119,6 +120,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
         "prepare": "read the data root and write the splits",
