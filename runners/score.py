@@ -34,7 +34,9 @@ from settings import Settings
 
 Engine = Literal["local", "ray"]
 BATCH = 256
-"""Photos that are decoded, scored and profiled together."""
+"""Photos that are decoded and scored together."""
+PROFILED = 4
+"""Batches that are profiled together: whylogs takes 0.05 ms a photo for one, 0.025 for four."""
 PREDICTIONS, ERRORS, PROFILE, UNFINISHED = "predictions.parquet", "errors.jsonl", "profile.bin", "unfinished"
 
 
@@ -94,17 +96,24 @@ def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings
     import pyarrow.parquet as pq
 
     from monitoring.profiles import ProfileBuilder
-    from monitoring.rows import rows
+    from monitoring.rows import Table, rows
 
     builder, writer = ProfileBuilder(), None
+    tables: list[Table] = []
     seen = failed = 0
     draft, failures = work / f"{number:06}.draft", work / f"{number:06}.jsonl"
+
+    def profile() -> None:
+        builder.track({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+        tables.clear()
 
     def record(batch: _Batch, scores: Scores) -> None:
         nonlocal writer
         sizes = np.asarray(batch.sizes, np.int64)
         table = rows(np.stack(batch.pixels), sizes, scores, pipeline.labels, settings.refuse_share)
-        builder.track(table)
+        tables.append(table)
+        if len(tables) == PROFILED:
+            profile()
         columns = _columns(batch.names, table["label"], scores, pipeline.labels)
         writer = writer or pq.ParquetWriter(draft, columns.schema)
         writer.write_table(columns)
@@ -140,6 +149,8 @@ def score_part(part: Part, number: int, work: Path, pipeline: Pipeline, settings
             recorded.result()
     if writer:
         writer.close()
+        if tables:
+            profile()
         os.replace(draft, work / f"{number:06}.parquet")
         about = {"cnn": pipeline.cnn_tag, "forest": pipeline.forest_tag, "refuse_share": str(settings.refuse_share)}
         _write(work / f"{number:06}.profile", builder.build(**about).to_bytes())

@@ -85,12 +85,18 @@ def photos(part: Part) -> Iterator[tuple[str, bytes | str]]:
 def _tar(files: Any, path: str) -> Iterator[tuple[str, bytes | str]]:
     try:
         with files.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            archive: Any = tar
             for member in tar:
-                if member.isfile() and member.name.lower().endswith(SUFFIXES):
-                    content = tar.extractfile(member)
-                    yield f"{path}/{member.name}", content.read(LARGEST_PHOTO + 1) if content else "not a regular file"
-                headers: Any = tar
-                headers.members.clear()  # else it remembers every header, and memory grows with the shard
+                if member.issparse():
+                    yield f"{path}/{member.name}", "a sparse file"
+                elif member.isreg() and member.name.lower().endswith(SUFFIXES):
+                    # By the archive's own stream: `extractfile` takes three times as long for small photos.
+                    archive.fileobj.seek(member.offset_data)
+                    data = archive.fileobj.read(min(member.size, LARGEST_PHOTO + 1))
+                    if len(data) < min(member.size, LARGEST_PHOTO + 1):
+                        raise tarfile.ReadError("unexpected end of data")
+                    yield f"{path}/{member.name}", data
+                archive.members.clear()  # else it remembers every header, and memory grows with the shard
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ScoreError(f"{path}: a damaged tar file ({error})") from None
 

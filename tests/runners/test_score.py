@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -130,9 +131,13 @@ def test_folder_tar_parquet_and_elsewhere_give_the_same(tmp_path: Path) -> None:
     pq.write_table(pa.table({"img": structs, "label": list(range(5))}), tmp_path / "hub.parquet")
     pq.write_table(pa.table({"image": list(PHOTOS.values())}), tmp_path / "plain.parquet")
     (tmp_path / "shard.tar").write_bytes(tar({"read.me": b"no photo", **PHOTOS}))
+    (tmp_path / "shard.tgz").write_bytes(gzip.compress(tar(PHOTOS)))
     with fsspec.open("memory://photos/shard.tar", "wb") as file:
         file.write(tar(PHOTOS))
-    places = [folder(tmp_path / "photos"), *(tmp_path / name for name in ("hub.parquet", "plain.parquet", "shard.tar"))]
+    places = [
+        folder(tmp_path / "photos"),
+        *(tmp_path / name for name in ("hub.parquet", "plain.parquet", "shard.tar", "shard.tgz")),
+    ]
     outs = []
     for number, place in enumerate([*map(str, places), "memory://photos"]):
         outs.append(tmp_path / f"out{number}")
@@ -218,6 +223,15 @@ def test_ray_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ScoreError, match="needs Ray, which is not installed"):
         score.run(str(folder(tmp_path / "photos")), tmp_path / "out", SETTINGS, "ray")
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    (tmp_path / "file").write_text("in the way")
+    assert main(["score", str(folder(tmp_path / "photos")), "--out", str(tmp_path / "file" / "out")]) == 1
+    assert capsys.readouterr().err == f"error: Not a directory: {tmp_path / 'file' / 'out' / 'unfinished'}\n"
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "0", "--engine", "ray")])
