@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
+import pytest
 from fastapi import FastAPI
 
+import monitoring.__main__
+import runners.__main__
+import training.__main__
+import ui.__main__
 from http_api import add_routes
 from settings import ROOT, Settings
 
@@ -48,3 +54,21 @@ def test_every_make_target_of_the_readme_exists() -> None:
 def test_links_of_the_readme_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", text("README.md")):
         assert (ROOT / link).exists(), link
+
+
+def commands() -> list[tuple[str, argparse.ArgumentParser]]:
+    """`python -m ...` with its subcommand, and the parser of its options."""
+    rooms = (runners.__main__._parser(), training.__main__._parser(), monitoring.__main__._parser())
+    found = [("python -m ui", ui.__main__.parser())]
+    for parser in rooms:
+        [below] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        found += [(f"{parser.prog} {name}", options) for name, options in below.choices.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "parser"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_and_option_is_documented(name: str, parser: argparse.ArgumentParser) -> None:
+    written = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    assert re.search(rf"{name}\b", written) or f"\n| `{name.split()[-1]}` |" in text("docs/training.md")
+    for option in {o for action in parser._actions for o in action.option_strings if o.startswith("--")} - {"--help"}:
+        assert re.search(rf"{option}(?![\w-])", written), f"{name} {option}"
