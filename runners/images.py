@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError, features
 
+from runners.lanczos import fits, lanczos_square
 from runners.prediction import ApiError
 
 SIDE = 32
@@ -82,6 +83,8 @@ def to_square(image: Image.Image, crop: Crop = CROP, resample: Image.Resampling 
     if crop == "centre":
         return np.asarray(ImageOps.fit(image, (SIDE, SIDE), method=resample), dtype=np.uint8)
     if crop == "squash":
+        if resample == Image.Resampling.LANCZOS and fits(image):
+            return lanczos_square(image, SIDE)
         return np.asarray(image.resize((SIDE, SIDE), resample), dtype=np.uint8)
     scale = SIDE / max(image.size)
     width, height = (max(1, round(scale * length)) for length in image.size)
@@ -207,6 +210,8 @@ def _too_slow() -> ApiError:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
+    if _never_turned(image):
+        return image.size
     try:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
     except TimeoutError:
@@ -216,11 +221,17 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return (image.height, image.width) if turned else image.size
 
 
+def _never_turned(image: Image.Image) -> bool:
+    """Whether a JPEG has no place for an orientation, so that nobody needs to look for it."""
+    return image.format == "JPEG" and "exif" not in image.info and "xmp" not in image.info
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
     """Decode: first frame, turned by EXIF, deep greys scaled to 8 bits, transparency over white."""
     try:
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # else it copies every photo that needs no turn
+        if not _never_turned(image):
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies every photo that needs no turn
         if image.mode.startswith("I") or image.mode == "F":
             return _eight_bits(np.nan_to_num(np.asarray(image, dtype=np.float64)), image.mode == "F")
         if image.has_transparency_data:
