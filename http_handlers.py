@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from http_guard import is_owner
 from http_metrics import Metrics, Recorded
-from http_photos import Decoder
+from http_photos import TOGETHER, Decoder
 from http_trace import step
 from monitoring.bursts import class_folder, classes_line, save_burst
 from monitoring.feedback import FeedbackStore, NewFeedback
@@ -90,40 +89,52 @@ class Handlers:
         Raises:
             ApiError: 503 when the server is at capacity or the network unavailable.
         """
-        start = time.perf_counter()
-        with step("decode", len(uploads)):
-            loop = asyncio.get_running_loop()
-            came = loop.time()
-            await self._decoder.turn()
-            waited = loop.time() - came
-            decoded = await self._decoder.read_all(uploads)
-        photos = [(data, photo) for data, photo in zip(uploads, decoded, strict=True) if isinstance(photo, Photo)]
+        pair = self.serving
+        pair.calls += 1
+        try:
+            decoded, rows, timings = await self._read_and_predict(pair, uploads)
+            photos = [(data, photo) for data, photo in zip(uploads, decoded, strict=True) if isinstance(photo, Photo)]
+            answers = [self._answer(pair, row, timings) for row in rows]
+            if answers and not live:
+                self._note(pair, photos, rows, answers)
+        finally:
+            pair.calls -= 1
         for item in decoded:
             if isinstance(item, ApiError):
                 self._metrics.refused(item)
-        answers: list[Prediction] = []
-        if photos:
-            pair = self.serving
-            pair.calls += 1
-            try:
-                rows, timings = await self._predict(pair, [photo.pixels for _, photo in photos], start, waited)
-                answers = [self._answer(pair, row, timings) for row in rows]
-                if not live:
-                    self._note(pair, photos, rows, answers)
-            finally:
-                pair.calls -= 1
         rest = iter(answers)
         return [next(rest) if isinstance(item, Photo) else item for item in decoded]
 
-    async def _predict(
-        self, pair: Serving, pixels: list[NDArray[np.uint8]], start: float, waited: float
-    ) -> tuple[list[Scores], Timings]:
-        """What ``pair`` says; the call began at ``start`` on the performance counter, and has ``waited`` seconds."""
-        middle = time.perf_counter()
-        with step("predict", len(pixels)):
-            rows = await pair.batcher.submit(pixels, waited)
-        end = time.perf_counter()
-        return rows, Timings(decode_ms=(middle - start) * 1000, predict_ms=(end - middle) * 1000)
+    async def _read_and_predict(
+        self, pair: Serving, uploads: list[bytes]
+    ) -> tuple[list[Photo | ApiError], list[Scores], Timings]:
+        """The photos, and what ``pair`` says of them: the network has the first ones while the next are decoded."""
+        loop = asyncio.get_running_loop()
+        start, end = loop.time(), self._decoder.deadline()
+        decoded: list[Photo | ApiError] = []
+        asked: list[asyncio.Task[list[Scores]]] = []
+        try:
+            with step("decode", len(uploads)):
+                for first in range(0, len(uploads), TOGETHER):
+                    if asked and asked[0].done():
+                        asked[0].result()  # raises: it found no room, so the rest need not be decoded
+                    before = loop.time()
+                    await self._decoder.turn()
+                    waited = loop.time() - before
+                    part = await self._decoder.read_all(uploads[first : first + TOGETHER], end)
+                    decoded += part
+                    if pixels := [item.pixels for item in part if isinstance(item, Photo)]:
+                        coming = len(uploads) - len(decoded)
+                        call = pair.batcher.submit(pixels, waited, coming=coming, let_in=bool(asked))
+                        asked.append(loop.create_task(call))
+            middle = loop.time()
+            with step("predict", sum(isinstance(item, Photo) for item in decoded)):
+                rows = [row for part_rows in await asyncio.gather(*asked) for row in part_rows]
+        finally:
+            for task in asked:
+                task.cancel()
+                task.add_done_callback(_seen)
+        return decoded, rows, Timings(decode_ms=(middle - start) * 1000, predict_ms=(loop.time() - middle) * 1000)
 
     def _note(
         self, pair: Serving, photos: list[tuple[bytes, Photo]], rows: list[Scores], answers: list[Prediction]
@@ -292,3 +303,9 @@ class Handlers:
         minutes = f"{self.settings.feedback_minutes:g}"
         message = f"No prediction {prediction_id[:64]!r} of the last {minutes} minutes; classify the photo again."
         return ApiError(404, "unknown_prediction", message)
+
+
+def _seen(task: asyncio.Task[list[Scores]]) -> None:
+    """The failure of a part whose request has failed already is no news."""
+    if not task.cancelled():
+        task.exception()

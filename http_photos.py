@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from runners.batching import overloaded
@@ -16,8 +17,8 @@ INLINE_BYTES, INLINE_PIXELS = 32_768, 262_144
 """Photos up to both decode in a few milliseconds at most, mostly far less: cheaper than a hop to a thread."""
 LARGE_PIXELS = 8_000_000
 """Photos above it decode one at a time: 50 million pixels with transparency take 800 MB for a moment."""
-BREATHE = 8
-"""So many photos of one request decode here until the others get a turn."""
+TOGETHER = 8
+"""So many photos of one request decode here until the others get a turn, and the network the photos."""
 BUDGET = 4.0
 """All photos of one request together may take so many times the limit of one."""
 
@@ -55,18 +56,22 @@ class Decoder:
             self._waiting -= 1
         asyncio.get_running_loop().call_soon(self._turn.release)
 
-    async def read_all(self, uploads: list[bytes]) -> list[Photo | ApiError]:
-        """A photo or an error per upload, in order; the caller has had a `turn`, which lasts for the first few.
+    def deadline(self) -> float:
+        """Until when, on the event loop's clock, the photos of a request that begins now may be decoded."""
+        return asyncio.get_running_loop().time() + BUDGET * self._settings.decode_seconds
+
+    async def read_all(self, uploads: Sequence[bytes], end: float | None = None) -> list[Photo | ApiError]:
+        """A photo or an error per upload, in order; the caller has had a `turn`, which lasts for `TOGETHER` of them.
+
+        ``end``: the `deadline` of the request whose photos they are.
 
         Raises:
             ApiError: 503 ``overloaded`` when no decoder was free for ``max_wait_seconds``.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + BUDGET * self._settings.decode_seconds
+        end = self.deadline() if end is None else end
         photos: list[Photo | ApiError] = []
-        for number, data in enumerate(uploads):
-            if number % BREATHE == BREATHE - 1:
-                await self.turn()
+        for data in uploads:
             try:
                 if loop.time() > end:
                     raise _too_slow()

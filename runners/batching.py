@@ -20,13 +20,17 @@ Score = Callable[[NDArray[np.uint8]], Awaitable[Scores]]
 
 
 class _Request:
-    """The photos of one `MicroBatcher.submit`; ``timer`` ends its wait until the first of them is taken."""
+    """The photos of one `MicroBatcher.submit`; a timer ends its wait until the first of them is taken."""
 
-    __slots__ = ("futures", "timer")
+    __slots__ = ("_timer", "futures")
 
-    def __init__(self, photos: int, patience: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, photos: int, patience: float | None, loop: asyncio.AbstractEventLoop) -> None:
         self.futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in range(photos)]
-        self.timer = loop.call_later(patience, self._give_up)
+        self._timer = None if patience is None else loop.call_later(patience, self._give_up)
+
+    def taken(self) -> None:
+        if self._timer:
+            self._timer.cancel()
 
     def _give_up(self) -> None:
         for future in self.futures:
@@ -60,26 +64,29 @@ class MicroBatcher:
         """Photos that wait."""
         return len(self._waiting)
 
-    async def submit(self, photos: list[NDArray[np.uint8]], waited: float = 0.0) -> list[Scores]:
+    async def submit(
+        self, photos: list[NDArray[np.uint8]], waited: float = 0.0, *, coming: int = 0, let_in: bool = False
+    ) -> list[Scores]:
         """Score photos, each uint8 (32, 32, 3); one `Scores` of length 1 per photo, in order.
 
-        ``waited``: seconds of ``max_wait`` that are over already.
+        ``waited``: seconds of ``max_wait`` that are over already. ``coming``: so many more of them follow, for which
+        there has to be room too. ``let_in``: these are such; they are neither refused nor timed.
 
         Raises:
             ApiError: 503 ``overloaded`` when the queue is full or the wait too long, 503 ``network_unavailable`` when
                 the call of ``score`` failed.
         """
-        if len(self._waiting) + len(photos) > self._max_queue:
+        if not let_in and len(self._waiting) + len(photos) + coming > self._max_queue:
             raise overloaded()
         loop = asyncio.get_running_loop()
-        request = _Request(len(photos), max(0.0, self._max_wait - waited), loop)
+        request = _Request(len(photos), None if let_in else max(0.0, self._max_wait - waited), loop)
         self._waiting.extend((photo, future, request) for photo, future in zip(photos, request.futures, strict=True))
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._drain())
         try:
             return list(await asyncio.gather(*request.futures))
         finally:
-            request.timer.cancel()
+            request.taken()
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -87,7 +94,7 @@ class MicroBatcher:
             while self._waiting and len(batch) < self._max_batch:
                 photo, future, request = self._waiting.popleft()
                 if not future.done():  # the caller may have gone, or waited too long
-                    request.timer.cancel()
+                    request.taken()
                     batch.append((photo, future))
             if not batch:
                 return

@@ -220,3 +220,43 @@ def test_a_body_of_unannounced_size_is_cut_off(tmp_path: Path, path: str) -> Non
             assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_bytes")
 
     in_jumping_time(main)
+
+
+def test_the_network_has_the_first_photos_of_a_request_while_the_next_are_decoded(tmp_path: Path) -> None:
+    batches: list[int] = []
+
+    async def score(pixels: np.ndarray) -> Scores:
+        batches.append(len(pixels))
+        await asyncio.sleep(0)
+        return scores(pixels)
+
+    async def main() -> None:
+        here = world(tmp_path, score)
+        files = [("images", ("p", photo(3 * number) if number % 7 else b"no photo")) for number in range(40)]
+        async with here.client() as client:
+            answer = await client.post("/classify_batch", files=files)
+        assert answer.status_code == 200
+        for number, body in enumerate(answer.json()):
+            assert ("error" in body) == (number % 7 == 0)
+            if number % 7:
+                light = body["probabilities"]["dog"]
+                assert light == pytest.approx(3 * number / 255, abs=0.01), "in order"
+        assert sum(batches) == 34
+        assert len(batches) > 1
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_first_photos_find_no_room_is_refused_whole(tmp_path: Path) -> None:
+    network = Slow(0.1)
+
+    async def main() -> None:
+        here = world(tmp_path, network, max_queue=20)
+        files = [("images", ("p", photo(number))) for number in range(21)]
+        async with here.client() as client:
+            answer = await client.post("/classify_batch", files=files)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+            assert network.photos == 0
+            assert (await client.post("/classify_batch", files=files[:20])).status_code == 200
+
+    in_jumping_time(main)

@@ -69,6 +69,27 @@ def test_a_full_queue_is_answered_503_with_retry_after() -> None:
     asyncio.run(main())
 
 
+def test_the_rest_of_a_request_has_room_because_its_first_photos_had() -> None:
+    async def hangs(pixels: np.ndarray) -> Scores:
+        await asyncio.sleep(2)
+        return scores(pixels)
+
+    async def main() -> None:
+        batcher = MicroBatcher(hangs, max_batch=1, max_queue=4, max_wait=5)
+        with pytest.raises(ApiError, match="capacity"):
+            await batcher.submit([photo(1)], coming=4)
+        first = asyncio.create_task(batcher.submit([photo(1)], coming=3))
+        others = [asyncio.create_task(batcher.submit([photo(9)])) for _ in range(3)]
+        await asyncio.sleep(0)
+        rest = asyncio.create_task(batcher.submit([photo(2)] * 3, let_in=True))
+        assert [float(rows.energy[0]) for rows in await first] == [1]
+        assert len(await rest) == 3, "seven photos at two seconds each: never refused for the wait"
+        done = await asyncio.gather(*others, return_exceptions=True)
+        assert [isinstance(one, ApiError) for one in done] == [False, False, True]
+
+    in_jumping_time(main)
+
+
 def test_a_failed_call_fails_its_own_photos_only() -> None:
     async def main() -> None:
         batcher = MicroBatcher(Recording(), max_batch=1, max_queue=10)
