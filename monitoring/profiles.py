@@ -172,14 +172,36 @@ def merge(profiles: Iterable[Profile]) -> Profile:
     view, about = None, []
     for part in profiles:  # one at a time: a thousand of them do not fit into memory
         about.append(part.metadata)
-        # whylogs writes the second profile's metadata into the first: start from a copy.
-        view = from_bytes(part.to_bytes())._view if view is None else view.merge(part._view)
+        if view is None:
+            view = from_bytes(part.to_bytes())._view  # a copy: what follows writes into it
+        else:
+            _add(view, part._view)
     if view is None:
         raise ValueError("There is no profile to merge.")
     metadata = _merged_metadata(about)
     view.metadata.clear()
     view.metadata.update(metadata)
     return Profile(view, metadata)
+
+
+def _add(view: Any, part: Any) -> None:
+    """What ``view.merge(part)`` returns, but in ``view`` itself: whylogs copies the growing sketches for each part."""
+    columns = view.get_columns()
+    for name, column in part.get_columns().items():
+        if name not in columns:
+            view._columns[name] = type(column).deserialize(column.serialize())
+            continue
+        for kind, metric in column._metrics.items():
+            mine = columns[name].get_metric(kind)
+            if kind != "distribution":
+                for field in metric.get_component_paths():
+                    own = getattr(mine, field)
+                    own.set(own._aggregator(own.value, getattr(metric, field).value))
+            elif more := metric.kll.value.get_n():
+                known, delta = mine.kll.value.get_n(), metric.avg - mine.avg
+                mine.m2.set(mine.m2.value + metric.m2.value + delta**2 * known * more / (known + more))
+                mine.mean.set((known * mine.avg + more * metric.avg) / (known + more))
+                mine.kll.value.merge(metric.kll.value)
 
 
 def _merged_metadata(parts: list[dict[str, str]]) -> dict[str, str]:
@@ -220,23 +242,24 @@ def _whylogs() -> Any:
 
 @cache
 def _read_faster() -> None:
-    """whylogs defines a new class for each number that it reads; ours are the same four every time."""
+    """whylogs defines a class for each number that it reads and looks up what handles it; ours are the same four."""
     from whylogs.core.metrics import metric_components as parts
 
     slow = parts.MetricComponent.from_protobuf.__func__
     known = {
-        "n": parts.IntegralComponent,
-        "d": parts.FractionalComponent,
-        "kll": parts.KllComponent,
-        "frequent_items": parts.FrequentStringsComponent,
+        "n": parts.IntegralComponent(0),
+        "d": parts.FractionalComponent(0.0),
+        "kll": parts.KllComponent(None),
+        "frequent_items": parts.FrequentStringsComponent(None),
     }
 
     def from_protobuf(cls: Any, message: Any, registries: Any = None) -> Any:
-        kind = known.get(message.WhichOneof("value"))
-        if kind is None or message.type_id or registries is not None:
+        blank = known.get(message.WhichOneof("value"))
+        if blank is None or message.type_id or registries is not None:
             return slow(cls, message, registries)
-        made = kind(None)
-        made.set(made._deserializer(msg=message))
+        made = object.__new__(type(blank))
+        vars(made).update(vars(blank))
+        made.set(blank._deserializer(msg=message))
         return made
 
     parts.MetricComponent.from_protobuf = classmethod(from_protobuf)

@@ -25,10 +25,11 @@ class Timeline:
     def watch(self, windows: Iterable[Profile]) -> Iterator[Profile]:
         """Pass ``windows`` (in the order of time) on, one by one, and remember each."""
         for window in windows:
+            columns = window.columns & self._reference.columns
             self._starts.append(window.metadata.get("start", ""))
             self._rows.append(window.rows)
             for column in COLUMNS:
-                if column.kind != "context" and {column.name} <= window.columns & self._reference.columns:
+                if column.kind != "context" and column.name in columns:
                     self._shifts.setdefault(column.name, []).append(_shift(self._reference, window, column.name))
             yield window
 

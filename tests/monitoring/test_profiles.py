@@ -68,6 +68,26 @@ def test_merging_leaves_its_parts_alone(table):
     assert profiles.from_bytes(merged.to_bytes()).metadata == merged.metadata
 
 
+def test_merging_gives_what_whylogs_own_merge_gives(table):
+    parts = [profiles.profile(table(n, seed=n, brightness=n / 1_000)) for n in (300, 200, 100)]
+    ours, theirs = profiles.merge(parts), parts[0]._view.merge(parts[1]._view).merge(parts[2]._view)
+    assert ours.columns == frozenset(theirs.get_columns())
+    for name, column in theirs.get_columns().items():
+        mine = ours._view.get_column(name)
+        assert mine.get_metric("counts").to_summary_dict() == column.get_metric("counts").to_summary_dict()
+        if column.get_metric("distribution"):
+            expected = column.get_metric("distribution")
+            found = ours.numeric(name)
+            assert (found.mean, found.deviation) == pytest.approx((expected.avg, expected.stddev), rel=1e-12)
+            assert found.quantiles((0, 0.2, 1)).tolist() == expected.kll.value.get_quantiles([0, 0.2, 1])
+
+
+def test_a_column_that_only_a_later_part_has_is_a_copy():
+    parts = [profiles.profile({name: np.array(values)}) for name, values in (("energy", [1.0]), ("contrast", [2.0]))]
+    merged = profiles.merge([*parts, parts[1]])
+    assert (merged.numeric("contrast").count, parts[1].numeric("contrast").count) == (2, 1)
+
+
 def test_a_snapshot_does_not_grow(table):
     builder = profiles.ProfileBuilder()
     builder.track(table(5))
