@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,12 @@ PATHS = ("/classify", "/classify_batch", "/explain", "/preview", "/feedback", "/
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 PROBES = ("/livez", "/readyz", "/metrics")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RECORDED = {
+    "rows_recorded": "Photos profiled.",
+    "rows_dropped": "Photos that monitoring lost; 0 unless something is wrong.",
+    "windows_flushed": "Windows put on disk.",
+    "windows_sent": "Windows that MLflow has.",
+}
 PHOTOS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -28,6 +35,9 @@ class Recorded(Protocol):
     windows_flushed: int
     windows_sent: int
     last_error: str | None
+
+    @property
+    def ended(self) -> bool: ...
 
 
 class Watched(Protocol):
@@ -130,7 +140,7 @@ class Metrics:
         """Read these whenever the metrics are asked for, in place of those before; a recorder's counts are kept."""
         self._state.watched, self._state.keeper = (batcher, health), keeper
         if recorder is not None:
-            self._state.recorders.append(recorder)
+            self._state.follow(recorder)
 
     def reloaded(self, served: bool) -> None:
         """A new champion is served, or was refused."""
@@ -155,7 +165,15 @@ class _State:
         self.served: tuple[str, ...] | None = None
         self.watched: tuple[MicroBatcher, Watched] | None = None
         self.recorders: list[Recorded] = []
+        self.past: Counts[str] = Counts()
         self.keeper: Keeping | None = None
+
+    def follow(self, recorder: Recorded) -> None:
+        """Read ``recorder`` too. Of those that have ended only the counts are kept, not the rows and the pair."""
+        for old in [one for one in self.recorders if one.ended]:
+            self.past.update(_counts(old))
+            self.recorders.remove(old)
+        self.recorders.append(recorder)
 
     def collect(self) -> Iterable[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -178,20 +196,15 @@ class _State:
             yield CounterMetricFamily("cifar_photos_lost", text, keeper.lost)
         if not self.recorders:
             return
-        seen = tuple(self.recorders)
-        ok = seen[-1].last_error is None
+        ok = self.recorders[-1].last_error is None
         yield GaugeMetricFamily("cifar_monitoring_ok", "0 while windows cannot be flushed or sent, else 1.", float(ok))
-        for name, text, value in (
-            ("rows", "Photos profiled.", sum(s.rows_recorded for s in seen)),
-            (
-                "rows_dropped",
-                "Photos that monitoring lost; 0 unless something is wrong.",
-                sum(s.rows_dropped for s in seen),
-            ),
-            ("windows_flushed", "Windows put on disk.", sum(s.windows_flushed for s in seen)),
-            ("windows_sent", "Windows that MLflow has.", sum(s.windows_sent for s in seen)),
-        ):
-            yield CounterMetricFamily(f"cifar_monitoring_{name}", text, value)
+        total = sum((_counts(one) for one in self.recorders), Counts(self.past))
+        for name, text in _RECORDED.items():
+            yield CounterMetricFamily(f"cifar_monitoring_{name.removesuffix('_recorded')}", text, total[name])
+
+
+def _counts(recorder: Recorded) -> Counts[str]:
+    return Counts({name: getattr(recorder, name) for name in _RECORDED})
 
 
 def _known(path: str) -> str:

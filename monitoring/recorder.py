@@ -127,6 +127,11 @@ class Recorder:
         if self._sender.ident is not None:
             self._sender.join(max(0.0, deadline - time.monotonic()))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed and its threads have ended: no count changes any more."""
+        return self._closing and not (self._writer.is_alive() or self._sender.is_alive())
+
     # The writer thread
 
     def _write(self) -> None:

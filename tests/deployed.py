@@ -109,7 +109,7 @@ def sample_names() -> set[str]:
 
     class Watched:
         depth = rows_recorded = rows_dropped = windows_flushed = windows_sent = 0
-        feedback_ok, last_error = True, None
+        feedback_ok, ended, last_error = True, False, None
 
     metrics = Metrics()
     metrics.request("POST", "/classify", 200, 0.1)

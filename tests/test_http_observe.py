@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,27 @@ def test_monitoring_is_told_and_a_lost_row_shows() -> None:
         "cifar_monitoring_rows_total 7.0",
     ):
         assert line in text.splitlines()
+
+
+def test_a_recorder_that_has_ended_leaves_its_counts_and_goes() -> None:
+    metrics, alive = Metrics(), []
+    for number in range(1, 6):
+        recorder = Ended(number)
+        alive.append(weakref.ref(recorder))
+        metrics.watch(SimpleNamespace(depth=0), SimpleNamespace(feedback_ok=True), recorder)  # type: ignore[arg-type]
+        recorder.rows_recorded += 10
+        recorder.ended = number != 2  # its sender still waits for MLflow
+    del recorder
+    assert [number for number, one in enumerate(alive, 1) if one()] == [2, 5]
+    assert "cifar_monitoring_rows_total 65.0" in metrics.text().decode().splitlines()
+    assert "cifar_monitoring_windows_sent_total 5.0" in metrics.text().decode().splitlines()
+
+
+class Ended:
+    last_error, ended, rows_dropped, windows_flushed, windows_sent = None, False, 0, 1, 1
+
+    def __init__(self, rows: int) -> None:
+        self.rows_recorded = rows
 
 
 def test_alerts_read_metrics_that_exist(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ class Recorder:
     def close(self, timeout: float = 10.0) -> None:
         self.closed = True
 
+    @property
+    def ended(self) -> bool:
+        return self.closed
+
 
 def pair(version: str, winner: int, seconds: float = 0.0) -> Serving:
     """A pair of three classes that always answers ``winner``, ``seconds`` later."""

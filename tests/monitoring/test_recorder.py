@@ -104,7 +104,9 @@ def test_close_flushes_what_is_open(tracked, recorder, traffic):
     settings = tracked()
     running = recorder(settings)
     running.record(*traffic(7))
+    assert not running.ended
     running.close(20)
+    assert running.ended
     assert [window.rows for window in arrived(settings)] == [7]
 
 
