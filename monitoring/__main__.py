@@ -82,7 +82,7 @@ def samples(settings: Settings, result: DriftResult, model: str) -> list[Sample]
             png = feedback.images.get(row.image_sha256 or "")
         except (OSError, ValueError, DamagedImageError):
             continue  # deleted or damaged: a report is no place to stumble over it
-        found.append(Sample(thumbnail(png), row.predicted_label, row.truth, row.correct))
+        found.append(Sample(row.photo_mark, thumbnail(png), row.predicted_label, row.truth, row.correct))
     return found
 
 

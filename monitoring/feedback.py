@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from monitoring.feedback_database import Database, unavailable_as_503
@@ -214,6 +214,11 @@ class FeedbackStore:
         if since is not None:
             query = query.where(Feedback.updated_at >= since)
         return self._rows(query.order_by(Feedback.correct, Feedback.updated_at.desc()).limit(most))
+
+    def photo_marks(self, besides: Chosen) -> set[str]:
+        """`Feedback.photo_mark` of every answer with a photo, ``besides`` those that are picked."""
+        query = select(Feedback).where(Feedback.image_sha256.is_not(None), not_(besides(Feedback)))
+        return {row.photo_mark for row in self._rows(query)}
 
     def accepted(self) -> list[Correction]:
         """The accepted corrections that have a photo, one per photo: the latest review wins."""

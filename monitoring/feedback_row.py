@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,6 +102,11 @@ class Feedback(Predicted, Base):
     def truth(self) -> str:
         """The class of the photo as far as people have said: the reviewer's, else the person's, else the prediction."""
         return self.reviewed_label or self.label or clean_label(self.predicted_label)
+
+    @property
+    def photo_mark(self) -> str:
+        """Names this answer's photo in a page, without telling its prediction_id, which opens it; 32 hex digits."""
+        return hashlib.sha256(f"{self.prediction_id} {self.image_sha256}".encode()).hexdigest()[:32]
 
     def says(self, entry: NewFeedback, sha256: str | None) -> bool:
         """Whether ``entry`` repeats this answer; a repetition need not bring the photo again."""

@@ -38,9 +38,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         store = FeedbackStore.open(settings)
         if args.prediction_id is not None and _is_nothing(store.remove(chosen, dry_run=True)):
             raise ValueError(f"Nothing is stored of the prediction {args.prediction_id!r}.")
+        kept = None if store.is_empty() and not args.all else store.photo_marks(besides=chosen)
         report = purge(store, chosen, dry_run=args.dry_run, empty_is_right=args.all)
         spool = settings.var / "spool"
         report["spool_files"] = 0 if args.prediction_id is not None else _empty(spool, before, args.dry_run)
+        report["drift_reports"] = 0 if kept is None else _clean_reports(settings, kept, args.dry_run)
     except ValueError as error:
         print(f"purge: {error}", file=sys.stderr)
         return 2
@@ -108,6 +110,28 @@ def _empty(folder: Path, before: datetime | None, dry_run: bool) -> int:
     return len(files)
 
 
+def _clean_reports(settings: Settings, kept: set[str], dry_run: bool) -> int:
+    """Take photos whose marks are not among ``kept`` out of the drift reports in MLflow; the number of such reports.
+
+    Raises:
+        OSError: MLflow does not let us.
+    """
+    from monitoring import tracking
+    from monitoring.report import without_photos
+
+    cleaned = 0
+    try:
+        for run_id, path, html in tracking.reports(settings):
+            rest = without_photos(html, kept)
+            if rest != html:
+                cleaned += 1
+                if not dry_run:
+                    tracking.replace_report(settings, run_id, path, rest)
+    except Exception as error:  # whatever MLflow, its database or the network raise
+        raise OSError(f"photos may be left in drift reports, which the next purge cleans: {error}") from error
+    return cleaned
+
+
 def _sentence(report: dict[str, int], dry_run: bool) -> str:
     parts = [
         f"{report['answers']} answers",
@@ -115,5 +139,6 @@ def _sentence(report: dict[str, int], dry_run: bool) -> str:
         f"{report['photos']} photos",
         f"{report['orphans']} orphan files",
         f"{report['spool_files']} spooled files",
+        f"photos in {report['drift_reports']} drift reports",
     ]
     return f"{'Would delete' if dry_run else 'Deleted'} {', '.join(parts)}."

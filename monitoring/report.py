@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -66,12 +67,19 @@ td:first-child, th:first-child { text-align: left; } tr.drifted { color: var(--b
 .key span { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .3em 0 1em; }
 """
 _WIDTH, _HEIGHT = 240.0, 70.0
+_FIGURE = re.compile(  # of a photo, also as older pages have it: those bear no mark
+    r'<figure class="(?:drifted)?"(?: data-mark="([0-9a-f]+)")?><img alt="" src="data:[^"]*">.*?</figure>', re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A photo of the judged time: ``jpeg`` bytes as `thumbnail` makes them, what was answered, and what people said."""
+    """A photo of the judged time: ``jpeg`` bytes as `thumbnail` makes them, what was answered, and what people said.
 
+    ``mark``, hexadecimal, tells `without_photos` which one it is.
+    """
+
+    mark: str
     jpeg: bytes
     answer: str
     truth: str
@@ -87,6 +95,11 @@ def thumbnail(png: bytes) -> bytes:
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         image.convert("RGB").save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def without_photos(html: str, kept: Collection[str]) -> str:
+    """The page ``html`` that `render` made, without the photos whose marks are not among ``kept``."""
+    return _FIGURE.sub(lambda found: found[0] if found[1] in kept else "", html)
 
 
 def render(result: DriftResult, model: str, samples: Sequence[Sample] = ()) -> str:
@@ -180,12 +193,12 @@ def _photos(samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
     figures = "".join(
-        f'<figure class="{"" if s.correct else "drifted"}"><img alt="" '
+        f'<figure class="{"" if s.correct else "drifted"}" data-mark="{s.mark}"><img alt="" '
         f'src="data:image/jpeg;base64,{base64.b64encode(s.jpeg).decode()}"><figcaption>{escape(s.answer)}'
         f"{'' if s.correct else f', is {escape(s.truth)}'}</figcaption></figure>"
         for s in samples
     )
-    return f'<h2>Photos of this time</h2><p>Those with feedback, as kept.</p><div class="photos">{figures}</div>'
+    return f'<h2>Photos of this time</h2><p>Those with feedback, as far as kept.</p><div class="photos">{figures}</div>'
 
 
 def _section(kind: str, title: str, result: DriftResult) -> str:

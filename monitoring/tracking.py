@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MONITORING, TRAINING = "monitoring", "training"
 """The two experiments."""
 _CNN, _FOREST, _REPLICA = "cifar.cnn", "cifar.forest", "cifar.replica"
-_FOLDER, _TIME = "windows", "%Y%m%dT%H%M%S.%fZ"
+_FOLDER, _REPORTS, _TIME = "windows", "drift", "%Y%m%dT%H%M%S.%fZ"
 _MEANS = ("brightness", "contrast", "saturation", "sharpness", "confidence", "entropy", "energy", "ood_score")
 
 
@@ -147,23 +147,31 @@ def windows(settings: Settings, cnn_tag: str, since: datetime | None = None, las
 
 def read_windows(settings: Settings, chosen: list[Window]) -> Iterator[bytes]:
     """The profile bytes of ``chosen``, in their order; leaves no file behind."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-
-    mlflow = client(settings)
-    # The client's own call asks the database for the run of each file anew: ten times as long as reading it.
-    stores = {
-        run_id: get_artifact_repository(mlflow.get_run(run_id).info.artifact_uri, tracking_uri=settings.mlflow)
-        for run_id in {window.run_id for window in chosen}
-    }
+    stores = {run_id: _artifacts(settings, run_id) for run_id in {window.run_id for window in chosen}}
     for window in chosen:
-        store: Any = stores[window.run_id]
-        local = isinstance(store, LocalArtifactRepository)
-        if local:
-            yield Path(store.download_artifacts(window.path)).read_bytes()  # its own file, no copy
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(store.download_artifacts(window.path, folder)).read_bytes()
+        yield _read(stores[window.run_id], window.path)
+
+
+def reports(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Every drift report of every model: run id, path and HTML. Makes no store where there is none."""
+    from mlflow.entities import ViewType
+
+    file = settings.mlflow.removeprefix("sqlite:///")
+    if file != settings.mlflow and not Path(file).is_file():
+        return
+    mlflow = client(settings)
+    experiment = mlflow.get_experiment_by_name(MONITORING)
+    runs = mlflow.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL) if experiment else []
+    for run_id in [run.info.run_id for run in runs]:
+        store = _artifacts(settings, run_id)
+        for found in store.list_artifacts(_REPORTS):
+            if found.path.endswith(".html"):
+                yield run_id, found.path, _read(store, found.path).decode()
+
+
+def replace_report(settings: Settings, run_id: str, path: str, html: str) -> None:
+    """Put ``html`` in the place of a report that `reports` found."""
+    client(settings).log_text(run_id, html, path)
 
 
 def log_report(settings: Settings, run_id: str, html: str, *, drifted: bool, smallest_p: float, at: datetime) -> str:
@@ -171,7 +179,7 @@ def log_report(settings: Settings, run_id: str, html: str, *, drifted: bool, sma
     from mlflow.entities import Metric
 
     mlflow = client(settings)
-    path = f"drift/{at:{_TIME}}.html"
+    path = f"{_REPORTS}/{at:{_TIME}}.html"
     mlflow.log_text(run_id, html, path)
     moment = int(at.timestamp() * 1000)
     numbers = {"drift": float(drifted), "drift_smallest_adjusted_p": smallest_p}
@@ -182,6 +190,24 @@ def log_report(settings: Settings, run_id: str, html: str, *, drifted: bool, sma
 def window_name(end: datetime, replica: str) -> str:
     """File name of a window; names sort by time."""
     return f"{end.astimezone(UTC):{_TIME}}-{_safe(replica)}.bin"
+
+
+def _artifacts(settings: Settings, run_id: str) -> Any:
+    """The run's artifact store; the client's own calls ask the database for it for each file, ten times as slow."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    run = client(settings).get_run(run_id)
+    return get_artifact_repository(run.info.artifact_uri, tracking_uri=settings.mlflow)
+
+
+def _read(store: Any, path: str) -> bytes:
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    local = isinstance(store, LocalArtifactRepository)
+    if local:
+        return Path(store.download_artifacts(path)).read_bytes()  # its own file, no copy
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(store.download_artifacts(path, folder)).read_bytes()
 
 
 def _window(run_id: str, path: str) -> Window | None:

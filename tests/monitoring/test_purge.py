@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sqlalchemy import text, update
 
-from monitoring import purge
+from monitoring import purge, tracking
+from monitoring.__main__ import samples
+from monitoring.drift import DriftResult
 from monitoring.feedback import Feedback, FeedbackStore, NewFeedback
 from monitoring.keeper import keep
+from monitoring.report import render
 from settings import Settings
+from tests.conftest import encoded
 from tests.postgres import Postgres
 from tests.serving import predicted
 
 Run = Callable[..., int]
+ELSEWHERE = {"spool_files": 0, "drift_reports": 0}
+TAG = "cifar_cnn:test"
 
 
 @pytest.fixture
@@ -67,7 +75,7 @@ def save(store: FeedbackStore, prediction_id: str, image: bytes | None = None, d
             probability=0.6,
             in_distribution=True,
             ood_p_value=0.5,
-            cnn_tag="cifar_cnn:test",
+            cnn_tag=TAG,
             image=image if image is not None else f"photo-of-{prediction_id}".encode(),
         )
     )
@@ -132,7 +140,7 @@ def test_a_kept_photo_goes_with_its_prediction_its_age_and_all(
     for name, age in {"asked": 1.0, "old": 40.0, "new": 1.0}.items():
         keep_photo(store, name, f"photo {name}".encode(), days_ago=age)
     save(store, "answered", b"photo old")
-    expected = {"dry_run": False, "answers": 0, "kept": 1, "photos": 1, "orphans": 0, "spool_files": 0}
+    expected = {"dry_run": False, "answers": 0, "kept": 1, "photos": 1, "orphans": 0, **ELSEWHERE}
     assert report("--prediction-id", "asked") == expected
     assert report("--dry-run") == expected | {"dry_run": True, "photos": 0}
     assert report() == expected | {"photos": 0}, "somebody answered about the same photo"
@@ -171,7 +179,7 @@ def test_retention_is_the_default_and_days_can_be_chosen(
 ) -> None:
     for name, age in {"new": 0.0, "week": 7.5, "recent": 29.9, "old": 30.1}.items():
         save(store, name, days_ago=age)
-    expected = {"dry_run": False, "answers": 1, "kept": 0, "photos": 1, "orphans": 0, "spool_files": 0}
+    expected = {"dry_run": False, "answers": 1, "kept": 0, "photos": 1, "orphans": 0, **ELSEWHERE}
     assert report() == expected
     assert left(store) == {"new", "week", "recent"}
     assert report("--older-than-days", "7") == expected | {"answers": 2, "photos": 2}
@@ -200,6 +208,7 @@ def test_all_leaves_nothing(store: FeedbackStore, settings: Settings, report: Ca
         "photos": 3,
         "orphans": 1,
         "spool_files": 1,
+        "drift_reports": 0,
     }
     assert sum(store.counts().values()) == 0
     for secret in (b"remark-about", b"photo-of", b"an orphan", b"spooled rows"):
@@ -229,9 +238,9 @@ def test_a_dry_run_tells_the_same_numbers_and_deletes_nothing(
     assert len(list(store.images.digests())) == 3
     assert files_with(settings, b"spooled rows")
     assert dry == report() | {"dry_run": True} == {
-        "dry_run": True, "answers": 1, "kept": 0, "photos": 1, "orphans": 1, "spool_files": 0,
+        "dry_run": True, "answers": 1, "kept": 0, "photos": 1, "orphans": 1, **ELSEWHERE,
     }  # fmt: skip
-    assert dry_all == {"dry_run": True, "answers": 2, "kept": 0, "photos": 2, "orphans": 1, "spool_files": 1}
+    assert dry_all == dry | {"answers": 2, "photos": 2, "spool_files": 1}
 
 
 def test_orphans_and_unfinished_files_are_swept(
@@ -258,11 +267,67 @@ def test_an_empty_database_does_not_cost_the_photos_of_another(
     assert report("--all", "--yes")["orphans"] == 1
 
 
+def log_drift_report(settings: Settings) -> Path:
+    """A report with the photos that are kept, as `monitoring drift` stores it; its file."""
+    result = DriftResult(verdict="drift", reason="", alpha=0.01, reference_rows=1, window_rows=1)
+    html = render(result, TAG, samples(settings, result, TAG))
+    run_id = tracking.model_run(settings, TAG)
+    path = tracking.log_report(settings, run_id, html, drifted=True, smallest_p=0.0, at=datetime.now(UTC))
+    return settings.mlflow_artifacts / tracking.MONITORING / run_id / "artifacts" / path
+
+
+def test_photos_leave_the_drift_reports_too(
+    tracked: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tracked(retention_days=30)
+    store = FeedbackStore.open(settings)
+    for number, name in enumerate(("asked", "old", "new")):
+        save(store, name, encoded(Image.new("RGB", (8, 8), (80 * number, 0, 0))), days_ago=90 if name == "old" else 0)
+    first, second = log_drift_report(settings), log_drift_report(settings)
+    assert first.read_text().count("data:image/jpeg") == second.read_text().count("data:image/jpeg") == 3
+    assert "asked" not in first.read_text(), "who knows the prediction_id may take the answer back"
+    second.write_text(re.sub(' data-mark="[0-9a-f]+"', "", second.read_text()))  # as older versions made it
+    pictures = dict(zip(("wrong", "old", "new"), re.findall('src="([^"]+)', first.read_text()), strict=True))
+    assert len(set(pictures.values())) == 3
+    parser = argparse.ArgumentParser()
+    purge.add_arguments(parser)
+
+    def run(*words: str) -> int:
+        assert purge.run(parser.parse_args([*words, "--json"]), settings) == 0
+        found: dict[str, int] = json.loads(capsys.readouterr().out)
+        return found["drift_reports"]
+
+    assert run("--prediction-id", "asked", "--dry-run") == 2
+    assert first.read_text().count("data:image/jpeg") == 3
+    assert run("--prediction-id", "asked") == 2
+    assert [page.read_text().count("data:image/jpeg") for page in (first, second)] == [2, 0]
+    assert run() == 1
+    assert first.read_text().count("data:image/jpeg") == 1
+    assert "</html>" in first.read_text()
+    assert run("--all", "--yes") == 1
+    assert files_with(settings, b"data:image") == []
+    assert run() == 0
+
+
+def test_an_mlflow_that_is_away_is_told_and_the_rest_is_gone(
+    tracked: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = tracked(mlflow_uri="http://127.0.0.1:9")
+    store = FeedbackStore.open(settings)
+    save(store, "gone")
+    parser = argparse.ArgumentParser()
+    purge.add_arguments(parser)
+    assert purge.run(parser.parse_args(["--prediction-id", "gone"]), settings) == 3
+    assert "photos may be left in drift reports" in capsys.readouterr().err
+    assert (left(store), list(store.images.digests())) == (set(), [])
+
+
 def test_the_sentence_for_people(store: FeedbackStore, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
     save(store, "old", days_ago=90)
     assert command("--dry-run") == 0
     assert command() == 0
-    numbers = "1 answers, 0 kept predictions, 1 photos, 0 orphan files, 0 spooled files."
+    numbers = "1 answers, 0 kept predictions, 1 photos, 0 orphan files, 0 spooled files, photos in 0 drift reports."
     assert capsys.readouterr().out == f"Would delete {numbers}\nDeleted {numbers}\n"
 
 

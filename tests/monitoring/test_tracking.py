@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
@@ -68,6 +69,27 @@ def test_storing_a_window_again_changes_nothing(tracked, table):
         tracking.log_window(settings, run_id, profile, end=NOON, replica="pod-1")
     assert len(tracking.windows(settings, TAG)) == 1
     assert len(tracking.client(settings).get_metric_history(run_id, "rows")) == 1
+
+
+def test_a_check_sees_a_whole_window_or_none_while_two_senders_write_it(tracked, table, monkeypatch):
+    settings = tracked()
+    run_id = tracking.model_run(settings, TAG)
+    profile, seen = profiles.profile(table(20)), []
+    copy = shutil.copyfileobj
+
+    def slowly(source, target, length=0):
+        target.write(source.read(100))
+        target.flush()
+        found = tracking.read_windows(settings, tracking.windows(settings, TAG))
+        seen.append([profiles.from_bytes(data).rows for data in found])
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfileobj", slowly)
+    for _ in range(2):
+        tracking.log_window(settings, run_id, profile, end=NOON, replica="pod-1")
+    assert seen == [[], [20]]
+    (data,) = tracking.read_windows(settings, tracking.windows(settings, TAG))
+    assert data == profile.to_bytes()
 
 
 def test_a_window_that_two_replicas_sent_into_runs_of_their_own_counts_once(tracked, table, monkeypatch):
