@@ -5,6 +5,7 @@ const PATIENCE_MS = 10000; // for a camera's first picture
 
 const video = element.querySelector("video");
 let camera = null; // a promise of the stream, while the camera is on or about to be
+let pictured = false; // whether the video has shown a picture: before, it is drawn as nothing
 let seen = false; // whether the tab is open
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -16,6 +17,10 @@ async function start() {
     audio: false,
     video: { facingMode: "environment", width: { ideal: width }, height: { ideal: (width * 3) / 4 } },
   });
+  pictured = false;
+  const shown = () => (pictured = true);
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(shown);
+  else video.addEventListener("playing", shown, { once: true });
   video.srcObject = stream;
   return stream;
 }
@@ -40,7 +45,7 @@ async function close() {
 }
 
 async function firstPicture() {
-  for (const end = performance.now() + PATIENCE_MS; video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA; ) {
+  for (const end = performance.now() + PATIENCE_MS; !pictured; ) {
     if (performance.now() > end) throw new DOMException("no picture", "TimeoutError");
     await sleep(50);
   }
