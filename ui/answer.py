@@ -60,9 +60,10 @@ def choices_html(prediction: Mapping[str, Any], texts: Texts) -> str:
 
 
 def seen_html(uri: str, texts: Texts) -> str:
-    """What the network saw, a ``data:`` address of 32×32 pixels, enlarged without smoothing."""
+    """What the network saw, a ``data:`` address of 32×32 pixels, enlarged without smoothing; for `ui.heat` too."""
+    style = f"<style>:root {{ --seen: url({uri}) }}</style>"
     caption = f"<figcaption>{escape(texts.seen)}</figcaption>"
-    return f'<figure><img src="{uri}" alt="{escape(texts.seen_alt)}">{caption}</figure>'
+    return f'{style}<figure><img src="{uri}" alt="{escape(texts.seen_alt)}">{caption}</figure>'
 
 
 def bars_html(probabilities: Mapping[str, float], texts: Texts) -> str:

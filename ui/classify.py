@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ element.addEventListener("submit", (event) => {
 });
 """
 
+_ASK = """() => { document.getElementById("classify").click() }"""
+
 File = Mapping[str, Any] | None
 """An upload as Gradio hands it over without preprocessing: its ``path`` is a copy of ours."""
 
@@ -53,48 +56,51 @@ class Parts:
     heat: gr.HTML
     question: gr.Markdown
     right: gr.Button
-    choices: gr.HTML
     status: gr.HTML
     undo: gr.Button
+    choices: gr.HTML
 
 
 def lay_out(texts: Texts, pictures: Mapping[str, Image.Image]) -> Parts:
-    """The tab's contents, inside a Gradio Tab."""
+    """The tab's contents, inside a Gradio Tab; the style sheet shows only what is of use at the moment."""
     with gr.Row(elem_id="columns"):
-        with gr.Column(min_width=300):
+        with gr.Column(min_width=300, elem_id="asked"):
             photo = gr.Image(
                 type="filepath",
                 image_mode=None,
                 format="png",  # of webcam captures and examples; an uploaded file stays as it is
-                sources=["upload", "webcam", "clipboard"],
+                sources=["upload", "webcam"],  # and what is pasted, by page.js
                 webcam_options=gr.WebcamOptions(mirror=False),
                 buttons=[],
                 height=320,
                 label=texts.photo,
+                show_label=False,
                 placeholder=texts.photo_placeholder,
                 alt_text=texts.photo_alt,
                 elem_id="photo",
             )
             seen = gr.HTML("", padding=False, elem_id="seen")
-            submit = gr.Button(texts.classify, variant="primary", elem_id="classify")
+        with gr.Column(min_width=300, elem_id="told"):
+            answer = gr.HTML(plain_html(texts.waiting), padding=False, elem_id="answer")
+            submit = gr.Button(texts.classify, size="sm", elem_id="classify")
+            why = gr.Button(texts.why, size="sm", elem_id="why")
+            heat = gr.HTML("", padding=False, elem_id="heat")
+            with gr.Column(elem_id="teach"):
+                question = gr.Markdown(f"## {texts.was_it_right}", elem_id="question")
+                with gr.Row(elem_id="verdict"):
+                    right = gr.Button(texts.right, size="sm", elem_id="right")
+                    status = gr.HTML("", padding=False, elem_id="status")
+                    undo = gr.Button(texts.undo, visible=False, size="sm", elem_id="undo")
+                choices = gr.HTML("", js_on_load=_CHOOSE, padding=False, elem_id="choices")
+        with gr.Column(min_width=300, elem_id="drawings"):
             gr.Markdown(texts.examples, elem_id="examples-title")
             with gr.Row(elem_id="examples"):
                 examples = {
                     name: gr.Button(texts.example_names[name], elem_id=f"example-{name}", min_width=60)
                     for name in pictures
                 }
-        with gr.Column(min_width=300):
-            gr.Markdown(f"## {texts.answer}", elem_id="answer-title")
-            answer = gr.HTML(plain_html(texts.waiting), padding=False, elem_id="answer")
-            why = gr.Button(texts.why, interactive=False, size="sm", elem_id="why")
-            heat = gr.HTML("", padding=False, elem_id="heat")
-            question = gr.Markdown(f"## {texts.was_it_right}", elem_id="question")
-            right = gr.Button(texts.right, interactive=False, elem_id="right")
-            choices = gr.HTML("", js_on_load=_CHOOSE, padding=False, elem_id="choices")
-            status = gr.HTML("", padding=False, elem_id="status")
-            undo = gr.Button(texts.undo, visible=False, size="sm", elem_id="undo")
     return Parts(
-        gr.State(None), photo, submit, seen, examples, answer, why, heat, question, right, choices, status, undo
+        gr.State(None), photo, submit, seen, examples, answer, why, heat, question, right, status, undo, choices
     )
 
 
@@ -107,9 +113,8 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         return {
             parts.prediction: prediction["prediction_id"],
             parts.answer: answer_html(prediction, texts),
-            parts.why: gr.update(interactive=True),
             parts.question: f"## {texts.was_refusing_right if refused else texts.was_it_right}",
-            parts.right: gr.update(value=texts.right_to_refuse if refused else texts.right, interactive=True),
+            parts.right: texts.right_to_refuse if refused else texts.right,
             parts.choices: choices_html(prediction, texts),
         }
 
@@ -117,9 +122,8 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         return {parts.seen: seen_html(_uri(await api.preview(await _read(path))), texts)}
 
     async def explained(path: str) -> Updates:
-        data = await _read(path)
-        explanation, seen = await asyncio.gather(api.explain(data), api.preview(data))
-        return {parts.heat: heat_html(explanation, f"gradio_api/file={quote(path)}", _uri(seen), texts)}
+        explanation = await api.explain(await _read(path))
+        return {parts.heat: heat_html(explanation, f"gradio_api/file={quote(path)}", texts)}
 
     async def stored(prediction_id: str, label: str | None) -> Updates:
         record = await api.feedback(prediction_id, label is None, label)
@@ -131,28 +135,17 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         await api.withdraw(prediction_id)
         return {parts.status: plain_html(texts.withdrawn, "done"), parts.undo: gr.update(visible=False)}
 
-    def cleared(file: File) -> Updates:
-        return {
-            parts.prediction: None,
-            parts.answer: plain_html(texts.looking, "busy") if file else plain_html(texts.waiting),
-            parts.undo: gr.update(visible=False),
-            **dict.fromkeys((parts.seen, parts.heat, parts.choices, parts.status), ""),
-            **{part: gr.update(interactive=False) for part in (parts.why, parts.right)},
-        }
-
     async def classify(file: File) -> Updates:
-        return await or_error(answered(file["path"]), parts.answer, texts) if file else {parts.answer: gr.skip()}
+        if not file:  # removed, or about to be replaced by the camera's picture
+            return {parts.prediction: None, parts.answer: plain_html(texts.waiting)}
+        return {parts.prediction: None, **await or_error(answered(file["path"]), parts.answer, texts)}
 
     async def preview(file: File, prediction_id: str | None) -> Updates:
         found = file and prediction_id  # a photo that could not be classified has had its error
         return await or_error(shown(file["path"]), parts.seen, texts) if file and found else {parts.seen: gr.skip()}
 
-    def looking() -> Updates:
-        return {parts.heat: plain_html(texts.looking, "busy"), parts.why: gr.update(interactive=False)}
-
     async def explain(file: File) -> Updates:
-        work = or_error(explained(file["path"]), parts.heat, texts) if file else None
-        return {parts.why: gr.update(interactive=True), **(await work if work else {})}
+        return await or_error(explained(file["path"]), parts.heat, texts) if file else {parts.heat: ""}
 
     async def confirm(prediction_id: str) -> Updates:
         return await or_error(stored(prediction_id, None), parts.status, texts)
@@ -166,26 +159,32 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
     async def undo(prediction_id: str) -> Updates:
         return await or_error(withdrawn(prediction_id), parts.status, texts)
 
-    changing = [parts.answer, parts.why, parts.question, parts.right, parts.choices, parts.prediction]
-    cleaned = [*changing, parts.seen, parts.heat, parts.status, parts.undo]
+    # A photo is asked about when a person gives it: Gradio tells of a change twice where one replaces another.
     # Without preprocessing our code gets the uploaded file itself, so that the service decodes the page's photos
     # exactly as anyone else's. After quick changes of photo the last one is the one that is answered.
     photo = {"inputs": parts.photo, "preprocess": False, **LISTEN}
     last = {"trigger_mode": "always_last", **photo}
-    asked = gr.on([parts.photo.change, parts.submit.click], cleared, outputs=cleaned, **last).then(
-        classify, outputs=changing, **last
-    )
+    changing = [parts.prediction, parts.answer, parts.question, parts.right, parts.choices]
+    cleaned = [parts.answer, parts.seen, parts.heat, parts.status, parts.undo]
+    asked = gr.on(
+        [parts.photo.input, parts.submit.click], None, parts.photo, cleaned, js=_cleared(texts), **LISTEN
+    ).then(classify, outputs=changing, **last)
     both = {**photo, "inputs": [parts.photo, parts.prediction]}
     asked.then(preview, outputs=parts.seen, trigger_mode="always_last", **both)
-    parts.why.click(looking, None, [parts.heat, parts.why], **LISTEN).then(
-        explain, outputs=[parts.heat, parts.why], **photo
-    )
+    looking = f"() => {json.dumps(plain_html(texts.looking, 'busy'))}"
+    parts.why.click(None, None, parts.heat, js=looking, **LISTEN).then(explain, outputs=parts.heat, **photo)
     told = [parts.status, parts.undo]
     parts.right.click(confirm, parts.prediction, told, **LISTEN)
     parts.choices.click(correct, parts.prediction, told, **LISTEN)
     parts.undo.click(undo, parts.prediction, told, **LISTEN)
     for name, button in parts.examples.items():
-        button.click(partial(pictures.__getitem__, name), None, parts.photo, **LISTEN)
+        button.click(partial(pictures.__getitem__, name), None, parts.photo, **LISTEN).then(None, js=_ASK, **LISTEN)
+
+
+def _cleared(texts: Texts) -> str:
+    """JavaScript that forgets the last answer at once, without asking the server, which is about to be asked."""
+    busy, waiting = (json.dumps(plain_html(*said)) for said in ((texts.looking, "busy"), (texts.waiting,)))
+    return f'(file) => [file ? {busy} : {waiting}, "", "", "", {{ __type__: "update", visible: false }}]'
 
 
 async def _read(path: str) -> bytes:

@@ -87,18 +87,15 @@ def classes_html(classes: Mapping[str, Mapping[str, int]], texts: Texts) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(texts.listed(label))}</th>'
         f'<td><span class="bar" aria-hidden="true"><i style="width:{100 * totals[label] / largest:.1f}%"></i></span>'
-        "</td>" + "".join(f"<td>{parts[kind]:,}</td>" for kind in ("dataset", "captured", "corrections")) + "</tr>"
+        "</td>"
+        + "".join(f'<td class="number">{parts[kind]:,}</td>' for kind in ("dataset", "captured", "corrections"))
+        + "</tr>"
         for label, parts in classes.items()
     )
-    heads = "".join(
-        f'<th scope="col">{escape(text)}</th>'
-        for text in (
-            texts.class_name,
-            texts.share_of_largest,
-            texts.in_dataset,
-            texts.in_captured,
-            texts.in_corrections,
-        )
+    heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in (texts.class_name, texts.share_of_largest))
+    heads += "".join(
+        f'<th scope="col" class="number">{escape(text)}</th>'
+        for text in (texts.in_dataset, texts.in_captured, texts.in_corrections)
     )
     return (
         f"{plain_html(balance)}"
@@ -126,7 +123,7 @@ def kept_html(found: Mapping[str, Any], texts: Texts) -> str:
         f'<form data-kind="answer" data-really="{escape(texts.delete_one_really)}">'
         f"<label>{escape(texts.prediction_id)} "
         f'<input name="name" maxlength="64" autocomplete="off"></label> '
-        f'<button class="plain-button">{escape(texts.delete)}</button></form>'
+        f'<button class="plain-button danger">{escape(texts.delete)}</button></form>'
         + (f"<p>{everything}</p>" if answers else plain_html(texts.nothing_yet))
     )
 
@@ -134,6 +131,6 @@ def kept_html(found: Mapping[str, Any], texts: Texts) -> str:
 def _delete(kind: str, name: str, really: str, texts: Texts, label: str | None = None) -> str:
     spoken = f' aria-label="{escape(texts.delete_what.format(name=name))}"' if name else ""
     return (
-        f'<button type="button" class="plain-button" data-kind="{kind}" data-name="{escape(name)}" '
+        f'<button type="button" class="plain-button danger" data-kind="{kind}" data-name="{escape(name)}" '
         f'data-really="{escape(really)}"{spoken}>{escape(label or texts.delete)}</button>'
     )

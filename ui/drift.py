@@ -43,7 +43,8 @@ def map_html(windows: Sequence[Mapping[str, Any]], texts: Texts) -> str:
             first = False
         rows.append(f'<tr><th scope="row">{escape(texts.column(name))}</th>{"".join(cells)}</tr>')
     heads = "".join(
-        f'<th scope="col">{escape(_time(window["end"]))}<br>{escape(texts.rows.format(n=window["window_rows"]))}</th>'
+        f'<th scope="col">{_time(window["end"], "%d %b")}<br>{_time(window["end"], "%H:%M")}<br>'
+        f"{escape(texts.rows.format(n=window['window_rows']))}</th>"
         for window in windows
     )
     legend = "".join(f'<i class="shade-{shade}"></i>' for shade in range(SHADES + 1))
@@ -51,7 +52,7 @@ def map_html(windows: Sequence[Mapping[str, Any]], texts: Texts) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(texts.drift)}"><table>'
         f'<thead><tr><th scope="col">{escape(texts.drift_column)}</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="legend" >{escape(texts.drift_chance)} <span aria-hidden="true">{legend}</span> '
+        f'<p class="legend">{escape(texts.drift_chance)} <span aria-hidden="true">{legend}</span> '
         f"{escape(texts.drift_certain)}</p>"
     )
 
@@ -99,5 +100,5 @@ def _verdict(window: Mapping[str, Any], column: Mapping[str, Any], texts: Texts)
     return sentence.format(p=f"{column['adjusted_p_value']:.2g}")
 
 
-def _time(iso: str) -> str:
-    return f"{datetime.fromisoformat(iso):%d %b %H:%M}"
+def _time(iso: str, form: str = "%d %b %H:%M") -> str:
+    return datetime.fromisoformat(iso).strftime(form)

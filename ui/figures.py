@@ -32,12 +32,13 @@ def traffic_html(found: Mapping[str, Any], texts: Texts) -> str:
         (texts.waiting_review, f"{found['counts']['pending']:,}", ""),
     ]
     labels = list(found["labels"].items())[:MOST_LABELS]
+    most = max((share for _, share in labels), default=1.0)
     bins = len(found["histogram"])
     confidence = [(f"{100 * i // bins}–{100 * (i + 1) // bins} %", share) for i, share in enumerate(found["histogram"])]
     return (
         f'<dl class="tiles">{"".join(_tile(*tile) for tile in tiles)}</dl>'
         f'<div class="pair"><div><h3>{escape(texts.label_mix)}</h3>'
-        f"{share_rows(((texts.listed(label), share) for label, share in labels), texts)}</div>"
+        f"{share_rows(((texts.listed(label), share) for label, share in labels), texts, most)}</div>"
         f"<div><h3>{escape(texts.confidence_mix)}</h3>{share_rows(confidence, texts)}</div></div>"
     )
 

@@ -19,11 +19,11 @@ _RAMP = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)
 _OPACITY = 150
 
 
-def heat_html(explanation: Mapping[str, Any], photo: str, seen: str, texts: Texts) -> str:
+def heat_html(explanation: Mapping[str, Any], photo: str, texts: Texts) -> str:
     """The photo at address ``photo`` under its heat, and a sentence that says the same.
 
-    ``explanation`` is the answer of ``POST /explain``; ``seen``, a ``data:`` address, is shown where the browser cannot
-    show ``photo``.
+    ``explanation`` is the answer of ``POST /explain``. Where the browser cannot show ``photo``, there is what the
+    network saw of it (`ui.answer.seen_html`).
     """
     rows: Sequence[Sequence[float]] = explanation["heat"]
     name = texts.noun(explanation["label"])
@@ -31,7 +31,7 @@ def heat_html(explanation: Mapping[str, Any], photo: str, seen: str, texts: Text
         return f'<p class="plain">{escape(texts.why_nowhere.format(name=name))}</p>'
     sentence = texts.why_there.format(where=texts.regions[hottest(rows)], name=name)
     return (
-        f'<figure class="heat"><div style="background-image:url({escape(seen)})">'
+        f'<figure class="heat"><div>'
         f'<img src="{escape(photo)}" alt=""><img class="map" src="{data_uri(picture(rows))}" '
         f'alt="{escape(sentence)}"></div>'
         f"<figcaption>{escape(sentence)} {escape(texts.why_legend)}</figcaption></figure>"

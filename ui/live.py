@@ -23,7 +23,7 @@ WIDTH = 320
 
 def lay_out(texts: Texts) -> None:
     """The tab's contents, inside a Gradio Tab."""
-    gr.Markdown(f"## {texts.live_tab}\n\n{texts.live_intro}")
+    gr.Markdown(texts.live_intro)
     faults = json.dumps(
         {
             **texts.camera_faults,

@@ -10,7 +10,7 @@ const banner = document.createElement("p");
 banner.id = "cut-off";
 banner.hidden = true;
 banner.setAttribute("role", "alert");
-document.querySelector(".gradio-container").prepend(banner);
+document.getElementById("intro").before(banner);
 const tell = (sentence) => {
   banner.textContent = sentence;
   banner.hidden = !sentence;
@@ -28,3 +28,47 @@ window.fetch = async (...request) => {
     throw error;
   }
 };
+
+// A file that Gradio would refuse with a word or two that vanish: people hear why, and what to do.
+function fits(file) {
+  const sentence = !file.type.startsWith("image/")
+    ? texts.noPhoto
+    : texts.maxBytes !== null && file.size > texts.maxBytes
+      ? texts.tooHeavy
+      : "";
+  tell(sentence);
+  return !sentence;
+}
+function check(event, file) {
+  if (!file || fits(file)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+const inPhoto = (event) => event.target instanceof Element && event.target.closest("#photo");
+document.addEventListener(
+  "change",
+  (event) => {
+    if (event.target.matches("#photo input[type=file]")) check(event, event.target.files[0]);
+  },
+  { capture: true },
+);
+document.addEventListener(
+  "drop",
+  (event) => {
+    if (inPhoto(event)) check(event, event.dataTransfer.files[0]);
+  },
+  { capture: true },
+);
+
+// A photo may be pasted wherever nothing is being written.
+document.addEventListener("paste", (event) => {
+  const [file] = event.clipboardData?.files ?? [];
+  const photo = document.getElementById("photo");
+  if (!file || !photo?.offsetParent || event.target.closest?.("input, textarea") || !fits(file)) return;
+  const chosen = new DataTransfer();
+  chosen.items.add(file);
+  const field = photo.querySelector("input[type=file]");
+  if (!field) return;
+  field.files = chosen.files;
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+});

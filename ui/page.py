@@ -30,11 +30,13 @@ def build(
     texts: Texts = ENGLISH,
     examples: Mapping[str, Image.Image] | None = None,
     owner: OwnerApi | None = None,
+    max_file_bytes: int | None = None,
 ) -> gr.Blocks:
     """The page as Gradio Blocks over ``api``; nothing is called before somebody opens it.
 
     ``examples`` maps a key of ``texts.example_names`` to an RGB picture; default: those that `ui.examples` draws.
-    With ``owner`` there are more tabs, which only the owner sees. Use `mount` to serve it: looks, privacy and the live
+    With ``owner`` there are more tabs, which only the owner sees; of files above ``max_file_bytes`` the page says
+    that they are too large. Use `mount` to serve it: looks, privacy and the live
     tab's answers belong to mounting.
     """
     # Gradio sums up its queue with pandas after every event, for a page that we switch off: milliseconds and memory.
@@ -46,7 +48,7 @@ def build(
     pictures = draw_all() if examples is None else examples
     cache = (CACHE_SECONDS // 6, CACHE_SECONDS)
     with gr.Blocks(title=texts.title, analytics_enabled=False, delete_cache=cache) as demo:
-        gr.HTML(f"<style>{_example_css(pictures)}</style>", padding=False, elem_classes="unseen")
+        gr.HTML(f"<style>{_example_css(pictures)}{_word_css(texts)}</style>", padding=False, elem_classes="unseen")
         gr.Markdown(f"# {texts.title}\n\n{texts.intro}", elem_id="intro")
         with gr.Tabs():
             with gr.Tab(texts.classify_tab):
@@ -66,7 +68,7 @@ def build(
         async def opened() -> Updates:
             return await or_error(tags(), models, texts)
 
-        demo.load(opened, None, models, js=_announce(texts), **LISTEN)
+        demo.load(opened, None, models, js=_announce(texts, max_file_bytes), **LISTEN)
     _take_uploads_only(demo, asking.photo)
     return demo
 
@@ -119,7 +121,7 @@ def mount(
     )
     return gr.mount_gradio_app(
         app,
-        build(api, texts, owner=owner),
+        build(api, texts, owner=owner, max_file_bytes=max_file_bytes),
         path=path,
         root_path=path if root_path is None else root_path,
         theme=_theme(),
@@ -156,8 +158,20 @@ def _example_css(pictures: Mapping[str, Image.Image]) -> str:
     )
 
 
-def _announce(texts: Texts) -> str:
+def _word_css(texts: Texts) -> str:
+    """What stands beside Gradio's bare icons of a file and a camera."""
+    return f":root {{ --word-file: {json.dumps(texts.from_file)}; --word-camera: {json.dumps(texts.from_camera)} }}"
+
+
+def _announce(texts: Texts, max_file_bytes: int | None) -> str:
     """JavaScript for the opened page: its language, which regions speak, and a sentence when it is cut off."""
     script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-    words = {"language": texts.language, "signedOut": texts.signed_out, "gone": texts.problems["unreachable"]}
+    words = {
+        "language": texts.language,
+        "signedOut": texts.signed_out,
+        "gone": texts.problems["unreachable"],
+        "noPhoto": texts.no_photo_file,
+        "tooHeavy": texts.too_heavy.format(megabytes=(max_file_bytes or 0) // 1_000_000),
+        "maxBytes": max_file_bytes,
+    }
     return f"() => {{ const texts = {json.dumps(words)};\n{script} }}"

@@ -41,7 +41,7 @@ def lay_out(texts: Texts) -> ReviewParts:
         label = gr.Dropdown([(texts.any_class, ANY)], value=ANY, label=texts.review_class, min_width=150)
         model = gr.Dropdown([(texts.any_model, ANY)], value=ANY, label=texts.review_model, min_width=150)
         kinds = gr.CheckboxGroup(
-            [(texts.review_kinds[kind], kind) for kind in KINDS], label=texts.review_only, min_width=250
+            [(texts.review_kinds[kind], kind) for kind in KINDS], label=texts.review_only, min_width=420
         )
     with gr.Row(elem_id="review-done"):
         status = status_line("review-status", elem_classes="told")
@@ -116,7 +116,7 @@ def grid_html(found: Mapping[str, Any], classes: list[str], texts: Texts) -> str
     cards = "".join(_card(item, number == 0, texts) for number, item in enumerate(found["items"]))
     counts = texts.review_counts.format(shown=len(found["items"]), matching=found["matching"], pending=found["pending"])
     return (
-        f'<p class="plain">{escape(counts)} {escape(texts.review_keys)}</p>'
+        f'<p class="plain">{escape(counts)} <span class="keys">{escape(texts.review_keys)}</span></p>'
         f'<datalist id="review-classes">{options}</datalist>'
         f'<ol class="cards" aria-label="{escape(texts.review_grid)}">{cards}</ol>'
     )

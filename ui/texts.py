@@ -13,9 +13,10 @@ LABEL_LENGTH = 64
 class Texts:
     """The words of one language; names in braces are filled in by the page.
 
-    ``names`` maps a class to a noun phrase for use in a sentence, ``titles`` to its name in a list; a class that
-    neither knows is shown by its own name. ``problems`` replaces the service's sentence by error code,
-    ``advice`` follows it, by HTTP status. ``camera_faults`` has a sentence by the name of the browser's DOMException.
+    ``names`` maps a class to a noun phrase for use in a sentence, ``titles`` to its name in a list, ``columns`` a
+    column of the profile to its name in a table; what they do not know is shown by its own name. ``problems`` replaces
+    the service's sentence by error code, ``advice`` follows it, by HTTP status. ``camera_faults`` has a sentence by
+    the name of the browser's DOMException.
     """
 
     language: str
@@ -24,11 +25,14 @@ class Texts:
     photo: str
     photo_placeholder: str
     photo_alt: str
+    from_file: str
+    from_camera: str
+    no_photo_file: str
+    too_heavy: str
     classify: str
     examples: str
     example_names: Mapping[str, str]
 
-    answer: str
     waiting: str
     seen: str
     seen_alt: str
@@ -48,6 +52,7 @@ class Texts:
     names: Mapping[str, str]
     unnamed: str
     titles: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     was_it_right: str
     was_refusing_right: str
@@ -213,7 +218,7 @@ class Texts:
 
     def column(self, name: str) -> str:
         """The name of a column of the profile, as it stands in a table."""
-        return name[:1].upper() + name[1:].replace("_", " ")
+        return self.columns.get(name, name[:1].upper() + name[1:].replace("_", " "))
 
     def exact(self, share: float | None) -> str:
         """A measured share, 0..1, in percent with one decimal; a dash for None."""
@@ -234,13 +239,16 @@ ENGLISH = Texts(
     intro="Show a photo of a thing or an animal, and see what the network takes it for – or hear that it does not "
     "know it.",
     photo="Photo",
-    photo_placeholder="Drop a photo here, or tap to choose one",
+    photo_placeholder="Drop or paste a photo, or tap to choose one",
     photo_alt="The photo to classify",
-    classify="Classify",
+    from_file="Choose a photo",
+    from_camera="Use the camera",
+    no_photo_file="This is not a photo that the browser knows. Choose a JPEG or PNG file.",
+    too_heavy="This file is too large: a photo may have {megabytes} MB. Save a smaller copy of it and choose that.",
+    classify="Try again",
     examples="No photo at hand? Try one of these drawings.",
     example_names={"airplane": "Airplane", "ship": "Ship", "automobile": "Car", "checkerboard": "Squares"},
-    answer="Answer",
-    waiting="The answer appears here.",
+    waiting="Show a photo, and the answer appears here.",
     seen="What the network saw: 32 × 32 pixels.",
     seen_alt="The photo as the network saw it, very coarse",
     why="Why?",
@@ -296,6 +304,7 @@ ENGLISH = Texts(
         "watch": "a watch",
     },
     unnamed="the class “{label}”",
+    columns={"ood_score": "OOD score"},
     was_it_right="Was this right?",
     was_refusing_right="Was it right not to know this?",
     right="Right",
@@ -474,7 +483,7 @@ ENGLISH = Texts(
         401: "Start the page with the service’s token.",
         403: "Open the page with the owner’s token.",
         404: "Classify the photo again, then give feedback.",
-        413: "Please choose a smaller photo.",
+        413: "Save a smaller copy of it and choose that.",
         415: "Save the photo as JPEG or PNG and try again.",
         429: "Please try again in a moment.",
         503: "Please try again in a moment.",

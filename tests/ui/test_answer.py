@@ -65,7 +65,7 @@ def test_shares_never_claim_certainty(probability: float, text: str) -> None:
 
 def test_an_error_says_what_to_do() -> None:
     html = error_html(ServiceError(), ENGLISH)
-    assert "The file has 11 bytes; at most 10 are taken. Please choose a smaller photo." in html
+    assert "The file has 11 bytes; at most 10 are taken. Save a smaller copy of it and choose that." in html
     assert ENGLISH.problems["unreachable"] in error_html(ApiProblem("unreachable", "refused"), ENGLISH)
 
 

@@ -41,9 +41,7 @@ def test_below_zero_is_as_dark_as_zero() -> None:
 
 
 def test_the_html_names_the_place_and_escapes() -> None:
-    html = heat_html(
-        {"label": '<b>"', "heat": one_hot(6, 3)}, 'x" onerror="alert(1)', "data:image/png;base64,", ENGLISH
-    )
+    html = heat_html({"label": '<b>"', "heat": one_hot(6, 3)}, 'x" onerror="alert(1)', ENGLISH)
     assert "lower middle" in html
     assert "<b>" not in html
     assert 'onerror="' not in html
@@ -52,6 +50,6 @@ def test_the_html_names_the_place_and_escapes() -> None:
 
 
 def test_where_nothing_decides_it_says_so() -> None:
-    html = heat_html({"label": "cat", "heat": [[-1.0, 0.05], [0.0, 0.01]]}, "x", "y", ENGLISH)
+    html = heat_html({"label": "cat", "heat": [[-1.0, 0.05], [0.0, 0.01]]}, "x", ENGLISH)
     assert "No single part" in html
     assert "<img" not in html

@@ -61,7 +61,8 @@ def test_the_cards_show_what_a_reviewer_needs(page: Page) -> None:
     expect(first).to_contain_text("Network: Cat, 97 %")
     expect(first.locator(".marks li")).to_have_text(["same photo as 2", "2 says another class"])
     expect(first.locator("img")).to_have_js_property("naturalWidth", 64)
-    expect(cards(page).nth(1).locator(".marks li").first).to_have_text("almost the same photo as 1, 3, 4, …")
+    near, mislabel = "almost the same photo as 1, 3, 4, …", ENGLISH.marks["suspected_mislabel"]
+    expect(cards(page).nth(1).locator(".marks li")).to_have_text([near, mislabel])
     expect(cards(page).nth(2)).to_contain_text("“<b>mine</b>”")  # as it was written
     expect(cards(page).nth(2)).to_contain_text(ENGLISH.review_refused)
     expect(cards(page).nth(3)).to_contain_text(ENGLISH.no_photo)
@@ -85,7 +86,8 @@ def test_each_filter_asks_for_its_kind(page: Page) -> None:
     expect(page.locator("#review")).to_contain_text(ENGLISH.nothing_matches)
 
 
-def test_accept_relabel_reject_and_undo_by_mouse(page: Page, owner: FakeOwner) -> None:
+@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+def test_accept_relabel_reject_and_undo_by_hand(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.review_tab)
     status = page.locator("#review-status .done")
     cards(page).first.get_by_role("button", name=ENGLISH.accept).click()
@@ -183,6 +185,7 @@ def test_monitor(page: Page, owner: FakeOwner) -> None:
     expect(page.locator("#history")).to_contain_text("not promoted: worse on test photos")
     expect(page.locator("#history")).to_contain_text("test photos: -1.23 points (-2.00 to -0.40, 10,000 photos)")
     expect(page.locator("#monitor-links")).to_contain_text(ENGLISH.mlflow_how)
+    expect(page.get_by_role("link", name=ENGLISH.mlflow, exact=True)).to_have_attribute("href", "http://127.0.0.1:5000")
     assert fits(page)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import json
 import string
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ui.conftest import ColorApi
+from tests.ui.owner import FakeOwner
 from ui.examples import draw_all
-from ui.texts import ENGLISH
+from ui.texts import ENGLISH, Texts
 
 UI = Path(__file__).resolve().parents[2] / "ui"
 TEMPLATES = {
@@ -39,6 +44,7 @@ TEMPLATES = {
     "drifted": {"p"},
     "not_drifted": {"p"},
     "drift_detail": {"column", "time"},
+    "too_heavy": {"megabytes"},
     "retrained": {"tag"},
     "took_back": {"tag"},
     "compared": {"name", "difference", "low", "high", "photos"},
@@ -113,6 +119,32 @@ def test_every_example_has_a_name_and_a_picture() -> None:
     for picture in pictures.values():
         assert picture.mode == "RGB"
         assert len(set(picture.resize((16, 16)).get_flattened_data())) > 2
+
+
+def shouted(value: Any) -> Any:
+    """A text in another language: capitals; what the page fills in stays."""
+    if isinstance(value, Mapping):
+        return {key: shouted(text) for key, text in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(shouted, value))
+    parts = string.Formatter().parse(value)
+    return "".join(words.upper() + (f"{{{name}}}" if name else "") for words, name, _, _ in parts)
+
+
+def test_in_another_language_nothing_of_ours_is_english() -> None:
+    from ui.page import build
+
+    texts = Texts(**{field.name: shouted(getattr(ENGLISH, field.name)) for field in fields(ENGLISH)})
+
+    async def made() -> dict[str, Any]:  # Gradio expects a loop
+        return build(ColorApi(), texts, owner=FakeOwner()).get_config_file()
+
+    page = json.dumps(asyncio.run(made()), ensure_ascii=False, default=str)
+    said = [getattr(ENGLISH, field.name) for field in fields(ENGLISH)]
+    sentences = [text for text in said if isinstance(text, str) and "{" not in text and text.count(" ") >= 2]
+    assert len(sentences) > 40
+    assert [text for text in sentences if text in page] == []
+    assert sum(text.upper() in page for text in sentences) > 20
 
 
 def test_classes_without_words_are_shown_by_name() -> None:
