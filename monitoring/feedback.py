@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, delete, func, not_, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from monitoring.feedback_database import Database, unavailable_as_503
 from monitoring.feedback_row import Feedback, KeptPhoto, NewFeedback, clean_label
@@ -148,8 +148,9 @@ class FeedbackStore:
         return self._rows(query)
 
     def photographed(self) -> list[Feedback]:
-        """Every row with a photo, oldest first: what a review compares new corrections with."""
-        return self._rows(select(Feedback).where(Feedback.image_sha256.is_not(None)).order_by(Feedback.id))
+        """Every row with a photo, oldest first, without probabilities: what a review compares new corrections with."""
+        query = select(Feedback).where(Feedback.image_sha256.is_not(None)).order_by(Feedback.id)
+        return self._rows(query.options(defer(Feedback.probabilities)))
 
     def counts(self) -> dict[str, int]:
         """Rows by kind: ``confirmed`` answers, and ``pending``, ``accepted`` and ``rejected`` corrections."""

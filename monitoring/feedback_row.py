@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Dialect, Double, Index, String, TypeDecorator
+from sqlalchemy import JSON, CheckConstraint, DateTime, Dialect, Double, Index, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from runners.prediction import ApiError, Prediction
@@ -18,6 +18,7 @@ _FACTS = (
     "predicted_label",
     "best_guess",
     "probability",
+    "probabilities",
     "in_distribution",
     "ood_p_value",
     "cnn_tag",
@@ -49,6 +50,7 @@ class Predicted:
     predicted_label: Mapped[str] = mapped_column(String(64))
     best_guess: Mapped[str] = mapped_column(String(64))
     probability: Mapped[float] = mapped_column(Double)
+    probabilities: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))
     in_distribution: Mapped[bool]
     ood_p_value: Mapped[float] = mapped_column(Double)
     cnn_tag: Mapped[str] = mapped_column(String(200))
@@ -128,6 +130,7 @@ class Feedback(Predicted, Base):
 class NewFeedback:
     """One answer to keep. ``image`` is the photo as `runners.images.archive_png` made it, None where none is kept.
 
+    ``probabilities``: class name to calibrated probability, None where they are not known any more.
     ``label`` is the right class of a wrong prediction: free text, because people may propose new classes; kept as
     `clean_label` writes it. A confirmation has none. ``note``: at most 1,000 characters. ``probability`` and
     ``ood_p_value`` are in 0..1 and, like ``best_guess`` and ``cnn_tag``, come from the prediction, not from the person.
@@ -146,6 +149,7 @@ class NewFeedback:
     in_distribution: bool
     ood_p_value: float
     cnn_tag: str
+    probabilities: dict[str, float] | None = None
     image: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -175,6 +179,7 @@ def facts(prediction: Prediction) -> dict[str, Any]:
         "predicted_label": prediction.label,
         "best_guess": prediction.best_guess,
         "probability": prediction.probability,
+        "probabilities": {name: round(p, 6) for name, p in prediction.probabilities.items()},
         "in_distribution": prediction.in_distribution,
         "ood_p_value": prediction.ood_p_value,
         "cnn_tag": prediction.model.cnn,

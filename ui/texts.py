@@ -466,7 +466,7 @@ ENGLISH = Texts(
         "duplicate_of": "same photo as {ids}",
         "near_duplicate_of": "almost the same photo as {ids}",
         "conflict_with": "{ids} says another class",
-        "suspected_mislabel": "suspected mislabel: the network is very sure",
+        "suspected_mislabel": "suspected mislabel: the network thinks otherwise",
         "photo_unreadable": "photo missing or damaged",
     },
     models="Network {cnn} · gate {forest}",

@@ -53,6 +53,7 @@ def test_a_photo_is_kept_with_its_prediction(place: Settings) -> None:
     assert row is not None
     assert (row.predicted_label, row.best_guess, row.in_distribution) == ("unknown", "cat", False)
     assert (row.probability, row.ood_p_value, row.cnn_tag) == (0.9, 0.5, "cifar_cnn:1")
+    assert row.facts["probabilities"] == {"cat": 0.9, "dog": 0.1}
     assert store.photo(row.image_sha256) == png
     assert len(list(store.images.digests())) == 2, "equal photos are one file, and a known prediction keeps its own"
     with store.database.reading() as session:

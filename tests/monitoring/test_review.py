@@ -117,9 +117,14 @@ def test_a_confirmation_contradicts_a_correction_and_a_rejected_one_does_not(sto
         ({"probability": 0.94}, False),
         ({"probability": 0.99, "in_distribution": False, "predicted_label": "unknown"}, False),
         ({"probability": 0.99, "label": "cat", "predicted_label": "unknown"}, False),
+        ({"probability": 0.99, "label": "cat", "best_guess": "Cat", "predicted_label": "unknown"}, False),
+        ({"probabilities": {"Dog": 0.009, "cat": 0.6}}, True),
+        ({"probabilities": {"Dog": 0.011, "cat": 0.6}}, False),
+        ({"probabilities": {"Dog": 0.001, "cat": 0.6}, "in_distribution": False, "predicted_label": "unknown"}, True),
+        ({"probabilities": {"Dog": 0.001, "cat": 0.6}, "label": "wolf"}, False),
     ],
 )
-def test_a_sure_network_makes_a_correction_suspect(
+def test_an_answer_that_leaves_the_class_unlikely_makes_a_correction_suspect(
     store: FeedbackStore, changes: dict[str, Any], suspected: bool
 ) -> None:
     number = correct(store, "a", None, **changes)
