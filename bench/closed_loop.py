@@ -1,8 +1,9 @@
 """`python -m bench.closed_loop`: traffic shifts, drift is flagged, corrections are reviewed, a challenger learns.
 
 The champion is the served pair. Traffic is the held-out photos of the prepared dataset, a tenth of it as a new camera
-would take them; test photos only report. Wrong corrections are made on purpose, and the reviewer is simulated: what
-carries no mark is accepted unseen, what carries one is looked at and decided rightly.
+would take them, or of a class that the network does not know; test photos only report. Wrong corrections are made on
+purpose, and the reviewer is simulated: what carries no mark is accepted unseen, what carries one is looked at and
+decided rightly. An interrupted run goes on from the last finished epoch.
 """
 
 from __future__ import annotations
@@ -10,39 +11,66 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from textwrap import indent
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.closed_loop_feedback import NAMES, Given, give, reviewed
-from monitoring import drift, profiles
+from bench import closed_loop_feedback as people
+from bench import closed_loop_traffic as traffic
+from monitoring import profiles
 from monitoring.feedback import FeedbackStore
-from monitoring.rows import Table, rows
 from runners.pipeline import Pipeline
-from runners.progress import progress_bar
-from runners.store import StoreError, import_starters, open_pair, served
+from runners.progress import Progress, progress_bar
+from runners.store import Served, StoreError, import_starters, open_pair, served
 from settings import ROOT, Settings, configure_environment, read_settings
 from training import dataset
 from training.config import read_config
 from training.corrections import collect
 from training.dataset import Dataset
-from training.retrain import Comparison, Verdict, compare
+from training.retrain import Comparison, Verdict, compare, table
 from training.sources import Labelled
 
-SHIFTED_SHARE, STREAM, STEP, STREAMS = 0.1, 1_000, 100, 20
-"""A stream of traffic is so long; drift is looked for after each step, over all of it so far."""
-POOL = 2_000
-"""Held-out photos that the new camera takes; they are taken out of the splits that the challenger is fitted on."""
+BASE_IMAGES = 10_000
+CLASS_PHOTOS = 30
 MOST_LOSS = 0.003
+
+Target = tuple[str, str, str, bool]
+
+
+class Scenario(NamedTuple):
+    """What happens, and whether the reviewer looks at marked corrections or accepts all."""
+
+    title: str
+    looks: bool
+
+
+SCENARIOS = {
+    "shifted": Scenario("a new camera, a tenth of the corrections wrong, reviewed", looks=True),
+    "new-kind": Scenario(f"a new kind, {traffic.KIND}, a tenth of the corrections wrong, reviewed", looks=True),
+    "tenth": Scenario("a new camera, a tenth of the corrections wrong, accepted unseen", looks=False),
+    "third": Scenario(
+        f"a new camera, a third of the corrections {people.VICTIM}s said to be {people.IMPOSTOR}s, accepted unseen",
+        looks=False,
+    ),
+}
+
+
+class Traffic(NamedTuple):
+    """Held-out photos as they are and as the new camera takes them, and photos of the new kind."""
+
+    plain: Labelled
+    shifted: Labelled
+    kind: NDArray[np.uint8]
+    kind_test: NDArray[np.uint8]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.closed_loop", description=__doc__)
-    parser.add_argument("--base-images", type=int, help="retrain on a sample of the base data (default: all of it)")
-    parser.add_argument("--test-photos", type=int, help="report on a sample of the test photos (default: all)")
-    parser.add_argument("--scenarios", nargs="+", choices=NAMES, default=NAMES, help="which corrections to retrain on")
-    arguments = parser.parse_args()
+    arguments = _arguments()
+    started = time.monotonic()
     settings = read_settings()
     configure_environment(settings)
     try:
@@ -51,99 +79,101 @@ def main() -> int:
         import_starters()
         pair = served(settings)
     champion, _ = open_pair(pair, "openvino")
-    data, pool = _parts(dataset.load(settings.var / "dataset"), arguments.test_photos)
-    shifted = (new_camera(pool[0]), pool[1])
-    test, test_shifted = data["test"], (new_camera(data["test"][0]), data["test"][1])
-    base = arguments.base_images or len(data["train"][1])
-    print(f"champion {pair.cnn_tag}; {len(test[1]):,} test photos; retrained on {base:,} base photos\n", flush=True)
-    reference = profiles.from_bytes((pair.cnn_path / "reference.bin").read_bytes())
-    calm, alarms = _delays(champion, reference, data.held_out()[0][0], shifted[0], settings)
-    found = sorted(alarms)
-    print(f"{'photos until drift is flagged':<44}{'median':>8}{'slowest':>9}")
-    median = found[len(found) // 2]
-    print(f"{f'a tenth from a new camera, {STREAMS} streams':<44}{_count(median):>8}{_count(found[-1]):>9}")
-    false = sum(delay <= STREAM for delay in calm)
-    print(f"{f'unchanged, {STREAMS} streams':<44}{false:>8} alarmed\n", flush=True)
-    targets = [
-        (
-            "closed_loop_drift_delay",
-            _count(median),
-            f"<= {STREAM} photos",
-            median <= STREAM,
-        ),
-        ("closed_loop_false_alarms", f"{false} of {STREAMS}", "<= 2", false <= 2),
-    ]
-    for name in arguments.scenarios:
-        own = Settings(var=settings.var / "closed-loop" / name, monitoring=False)
-        shutil.rmtree(own.images, ignore_errors=True)
-        own.var.mkdir(parents=True, exist_ok=True)
-        for file in own.var.glob("feedback.db*"):
-            file.unlink()
-        store = FeedbackStore.open(own)
-        given = give(name, store, champion, shifted, pool)
-        kept = reviewed(store, given, looks_at_marked=name == "reviewed")
-        verdict, results = _challenge(own, store, data, champion, arguments.base_images, (test, test_shifted))
-        targets += _report(name, given, kept, verdict, results)
-    print()
+    data, pool = traffic.parts(dataset.load(settings.var / "dataset"), arguments.test_photos)
+    base = min(arguments.base_images, len(data["train"][1]))
+    print(f"champion {pair.cnn_tag}; {len(data['test'][1]):,} test photos; {base:,} base photos\n", flush=True)
+    with progress_bar() as progress:
+        kinds = traffic.new_kind(settings.data_root, progress)
+        photos = Traffic(pool, (traffic.new_camera(pool[0]), pool[1]), *kinds)
+        targets = _drift(champion, pair, data.held_out()[0], photos, settings, progress)
+        _suspected(champion, photos)
+        for name in arguments.scenarios:
+            own = Settings(var=settings.var / "closed-loop" / name, monitoring=False)
+            store = _empty_store(own)
+            given = people.give(store, champion, _said(name, champion, photos))
+            kept = people.reviewed(store, given, looks_at_marked=SCENARIOS[name].looks)
+            verdict, results = _challenge(
+                own, store, data, champion, pair, base, _report_on(name, data, photos), progress
+            )
+            targets += _report(name, given, kept, verdict, results)
+    print(f"\n{(time.monotonic() - started) / 60:.0f} minutes in all\n")
     for name, measured, wanted, met in targets:
         print(f"target {name}: measured {measured}, wanted {wanted}, {'met' if met else 'missed'}")
     return 0
 
 
-def new_camera(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Photos uint8 (n, 32, 32, 3) as a cheap camera in lamplight takes them: dim and yellow."""
-    return np.rint(pixels * np.array([0.6, 0.45, 0.25], np.float32)).astype(np.uint8)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.closed_loop", description=__doc__)
+    parser.add_argument(
+        "--base-images",
+        type=int,
+        default=BASE_IMAGES,
+        metavar="N",
+        help=f"retrain on a sample of the base data (default {BASE_IMAGES:,})",
+    )
+    parser.add_argument(
+        "--test-photos", type=int, metavar="N", help="report on a sample of the test photos (default all)"
+    )
+    parser.add_argument(
+        "--scenarios", nargs="+", choices=tuple(SCENARIOS), default=tuple(SCENARIOS), help="which ones (default all)"
+    )
+    return parser.parse_args()
 
 
-def _parts(data: Dataset, test_photos: int | None) -> tuple[Dataset, Labelled]:
-    """The dataset without the photos of the pool, and the pool: a random part of both held-out splits."""
-    rng = np.random.default_rng(0)
-    splits, sources, pool = dict(data.splits), dict(data.sources), []
-    for split in ("validation", "calibration"):
-        (pixels, labels), order = data[split], rng.permutation(len(data[split][1]))
-        mine, rest = order[: POOL // 2], np.sort(order[POOL // 2 :])
-        pool.append((pixels[mine], labels[mine]))
-        splits[split], sources[split] = (pixels[rest], labels[rest]), data.sources[split][rest]
-    if test_photos is not None and test_photos < len(data["test"][1]):
-        rows_ = np.sort(rng.choice(len(data["test"][1]), test_photos, replace=False))
-        splits["test"] = (data["test"][0][rows_], data["test"][1][rows_])
-        sources["test"] = data.sources["test"][rows_]
-    pixels, labels = (np.concatenate(side) for side in zip(*pool, strict=True))
-    return replace(data, splits=splits, sources=sources), (pixels, labels)
+def _drift(
+    champion: Pipeline, pair: Served, held_out: Labelled, photos: Traffic, settings: Settings, progress: Progress
+) -> list[Target]:
+    """Print when drift is flagged in unchanged streams, and in those that are partly new."""
+    reference = profiles.from_bytes((pair.cnn_path / "reference.bin").read_bytes())
+    ordinary = traffic.rows_of(champion, held_out[0], settings.refuse_share)
+    print(f"{'photos until drift is flagged':<44}{'median':>8}{'slowest':>9}{'alarmed':>10}")
+    targets = []
+    for name, new in (("unchanged", None), ("new camera", photos.shifted[0]), ("new kind", photos.kind)):
+        other = None if new is None else traffic.rows_of(champion, new, settings.refuse_share)
+        found = traffic.delays(ordinary, other, reference, settings.false_alarm_rate, progress)
+        median, alarms = found[len(found) // 2], sum(delay <= traffic.STREAM for delay in found)
+        of = f"{alarms} of {len(found)}"
+        print(f"{name:<44}{_count(median):>8}{_count(found[-1]):>9}{of:>10}", flush=True)
+        if new is None:
+            targets.append(("closed_loop_false_alarms", of, "<= 2", alarms <= 2))
+        else:
+            met, wanted = median <= traffic.STREAM, f"<= {traffic.STREAM} photos"
+            targets.append((f"closed_loop_drift_delay[{name}]", _count(median), wanted, met))
+    return targets
 
 
-def _delays(
-    champion: Pipeline,
-    reference: profiles.Profile,
-    ordinary: NDArray[np.uint8],
-    shifted: NDArray[np.uint8],
-    settings: Settings,
-) -> tuple[list[int], list[int]]:
-    """Photos until drift is flagged in unchanged and in shifted streams; one step more than a stream where never."""
-    rng = np.random.default_rng(1)
-    tables = [_table(champion, pixels, settings.refuse_share) for pixels in (ordinary, shifted)]
-    found: tuple[list[int], list[int]] = ([], [])
-    for _ in range(STREAMS):
-        for delays, share in zip(found, (0.0, SHIFTED_SHARE), strict=True):
-            old = rng.choice(len(ordinary), STREAM, replace=False)
-            new = rng.choice(len(shifted), STREAM, replace=False)
-            chosen = rng.random(STREAM) < share
-            stream = {name: np.where(chosen, tables[1][name][new], tables[0][name][old]) for name in tables[0]}
-            delays.append(_delay(stream, reference, settings.false_alarm_rate))
-    return found
+def _suspected(champion: Pipeline, photos: Traffic) -> None:
+    """Print which share of right and of wrong corrections the review marks as suspected mislabels."""
+    print(f"\n{'suspected mislabels among corrections':<52}{'ordinary':>9}{'photos':>8}{'shifted':>9}{'photos':>8}")
+    plain, shifted = (people.shares_suspected(champion, part) for part in (photos.plain, photos.shifted))
+    for kind, (count, share) in plain.items():
+        more, other = shifted[kind]
+        print(f"{kind:<52}{share:>9.1%}{count:>8,}{other:>9.1%}{more:>8,}", flush=True)
 
 
-def _delay(stream: Table, reference: profiles.Profile, alpha: float) -> int:
-    for end in range(STEP, STREAM + 1, STEP):
-        window = profiles.profile({name: column[:end] for name, column in stream.items()})
-        if drift.check(reference, window, alpha).verdict == "drift":
-            return end
-    return STREAM + STEP
+def _empty_store(own: Settings) -> FeedbackStore:
+    shutil.rmtree(own.images, ignore_errors=True)
+    own.var.mkdir(parents=True, exist_ok=True)
+    for file in own.var.glob("feedback.db*"):
+        file.unlink()
+    return FeedbackStore.open(own)
 
 
-def _table(champion: Pipeline, pixels: NDArray[np.uint8], refuse_share: float) -> Table:
-    sizes = np.full((len(pixels), 2), pixels.shape[1], np.int64)
-    return rows(pixels, sizes, champion.score(pixels, batch=250), champion.labels, refuse_share)
+def _said(name: str, champion: Pipeline, photos: Traffic) -> people.Said:
+    if name == "new-kind":
+        return people.on_new_kind(champion, traffic.KIND, photos.kind, photos.plain)
+    if name == "third":
+        return people.on_one_class(champion, photos.shifted, photos.plain)
+    return people.on_shifted(champion, photos.shifted)
+
+
+def _report_on(name: str, data: Dataset, photos: Traffic) -> Mapping[str, Labelled]:
+    """The photos to report on: those that shall not get worse, then those that shall get better."""
+    test = data["test"]
+    if name == "new-kind":
+        new = (photos.kind_test, np.full(len(photos.kind_test), len(data.labels)))
+        return {"unchanged test photos": test, "test photos of the new kind": new}
+    return {"unchanged test photos": test, "shifted test photos": (traffic.new_camera(test[0]), test[1])}
 
 
 def _challenge(
@@ -151,85 +181,55 @@ def _challenge(
     store: FeedbackStore,
     data: Dataset,
     champion: Pipeline,
-    base_images: int | None,
-    report_on: tuple[Labelled, Labelled],
+    pair: Served,
+    base_images: int,
+    report_on: Mapping[str, Labelled],
+    progress: Progress,
 ) -> tuple[Verdict, list[Comparison]]:
-    """The verdict of the promotion gate, and both pairs on the test photos, unchanged and shifted."""
+    """The verdict of the promotion gate, and both pairs on the photos to report on."""
     from training.register import load_run
     from training.steps import challenge
 
-    found = collect(store, data.labels, 30)
+    found = collect(store, data.labels, CLASS_PHOTOS)
     config = read_config(ROOT / "training" / "retrain.yaml")
-    pair = served(read_settings())
-    with progress_bar() as progress:
-        run, verdict = challenge(own, config, pair, data, found, progress, base_images=base_images)
+    run, verdict = challenge(own, config, pair, data, found, progress, base_images=base_images)
     challenger = load_run(run)
-    names = ("unchanged test photos", "shifted test photos")
-    return verdict, [
-        compare(name, champion, challenger, part, data.labels) for name, part in zip(names, report_on, strict=True)
-    ]
+    return verdict, [compare(name, champion, challenger, part, found.labels) for name, part in report_on.items()]
 
 
 def _report(
-    name: str, given: list[Given], kept: set[int], verdict: Verdict, results: list[Comparison]
-) -> list[tuple[str, str, str, bool]]:
+    name: str, given: list[people.Given], kept: set[int], verdict: Verdict, results: list[Comparison]
+) -> list[Target]:
     wrong = [g for g in given if not g.right]
-    marked = sum(g.marked for g in wrong)
-    through = sum(g.id in kept for g in wrong)
-    print(f"\n{name}: {len(given)} corrections, {len(wrong)} of them wrong")
+    marked, through = sum(g.marked for g in wrong), sum(g.id in kept for g in wrong)
+    print(f"\n{name}: {SCENARIOS[name].title}")
+    print(f"  {len(given)} corrections, {len(wrong)} of them wrong")
     print(f"  marked: {marked} of the wrong, {sum(g.marked for g in given if g.right)} of the right")
     print(f"  accepted: {len(kept)}, {through} of them wrong")
     print(f"  {verdict.reason}")
-    print(f"  {'':<28}{'photos':>8}{'champion':>10}{'challenger':>12}{'difference, points':>24}")
-    for c in (*verdict.comparisons, *results):
-        low, high = (100 * end for end in c.interval)
-        change = f"{100 * c.difference:+.2f} ({low:+.2f} to {high:+.2f})"
-        print(f"  {c.name:<28}{c.photos:>8,}{c.champion:>10.2%}{c.challenger:>12.2%}{change:>24}")
-    unchanged, shifted = results
-    sys.stdout.flush()
-    if name != "reviewed":
-        share = marked / len(wrong)
-        harmless = unchanged.interval[1] >= 0
+    print(indent(table([*verdict.comparisons, *results]), "  "), flush=True)
+    unchanged, better = results
+    if not SCENARIOS[name].looks:
         caught = f"{marked} of {len(wrong)} marked, {verdict.reason.partition(':')[0]}"
+        met = marked > len(wrong) / 2 or not verdict.promoted
+        harm = f"{100 * unchanged.difference:+.2f} points"
+        harmless = unchanged.interval[1] >= 0 or not verdict.promoted
         return [
-            (
-                f"closed_loop_caught[{name}]",
-                caught,
-                "most marked, or not promoted",
-                share > 0.5 or not verdict.promoted,
-            ),
-            (
-                f"closed_loop_harm[{name}]",
-                f"{100 * unchanged.difference:+.2f} points",
-                "no loss beyond its interval, or not promoted",
-                harmless or not verdict.promoted,
-            ),
+            (f"closed_loop_caught[{name}]", caught, "most marked, or not promoted", met),
+            (f"closed_loop_harm[{name}]", harm, "no loss beyond its interval, or not promoted", harmless),
         ]
+    out, gain = f"{len(wrong) - through} of {len(wrong)}", f"{100 * better.difference:+.2f} points"
+    loss = -unchanged.difference
     return [
-        ("closed_loop_promoted", str(verdict.promoted), "True", verdict.promoted),
-        (
-            "closed_loop_wrong_kept_out",
-            f"{len(wrong) - through} of {len(wrong)}",
-            "more than half",
-            through < len(wrong) / 2,
-        ),
-        (
-            "closed_loop_gain_shifted",
-            f"{100 * shifted.difference:+.2f} points",
-            "> 0 beyond its interval",
-            shifted.interval[0] > 0,
-        ),
-        (
-            "closed_loop_loss_elsewhere",
-            f"{-100 * unchanged.difference:+.2f} points",
-            f"< {100 * MOST_LOSS:.1f}",
-            -unchanged.difference < MOST_LOSS,
-        ),
+        (f"closed_loop_promoted[{name}]", str(verdict.promoted), "True", verdict.promoted),
+        (f"closed_loop_wrong_kept_out[{name}]", out, "more than half", through < len(wrong) / 2),
+        (f"closed_loop_gain[{name}]", gain, "> 0 beyond its interval", better.interval[0] > 0),
+        (f"closed_loop_loss[{name}]", f"{100 * loss:+.2f} points", f"< {100 * MOST_LOSS:.1f}", loss < MOST_LOSS),
     ]
 
 
 def _count(photos: int) -> str:
-    return str(photos) if photos <= STREAM else "never"
+    return str(photos) if photos <= traffic.STREAM else "never"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from training.sources import Labelled
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Comparison", "RetrainError", "Verdict", "compare", "judge", "start_from", "with_corrections"]
+__all__ = ["Comparison", "RetrainError", "Verdict", "compare", "judge", "start_from", "table", "with_corrections"]
 
 MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
@@ -181,6 +182,16 @@ def compare(name: str, champion: Pipeline, challenger: Pipeline, data: Labelled,
     """Both on ``data``, whose classes ``labels`` names; the interval of the paired difference is normal, mean ± 1.96
     standard errors."""
     return _comparison(name, *_right(champion, challenger, data, labels))
+
+
+def table(comparisons: Iterable[Comparison]) -> str:
+    """One line for each comparison, and a heading: for people."""
+    lines = [f"{'':<28}{'photos':>8}{'champion':>10}{'challenger':>12}{'difference, points':>30}"]
+    for c in comparisons:
+        low, high = (100 * end for end in c.interval)
+        change = f"{100 * c.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+        lines.append(f"{c.name:<28}{c.photos:>8,}{c.champion:>10.2%}{c.challenger:>12.2%}{change:>30}")
+    return "\n".join(lines)
 
 
 def _right(

@@ -182,6 +182,7 @@ def retrain(
     base = dataset.load(settings.var / "dataset")
     found = corrections.collect(FeedbackStore.open(settings), base.labels, least_photos)
     run, verdict = challenge(settings, config, pair, base, found, progress, anew=anew, base_images=base_images)
+    print(retraining.table([*verdict.comparisons, *verdict.by_class]), file=sys.stderr)
     body = verdict.model_dump(mode="json")
     write_json(run.folder / "verdict.json", body)
     mlflow_run = track.log_pair(settings, run.folder.name, run.cnn, run.forest, body)

@@ -19,7 +19,7 @@ from runners.gate import Gate
 from runners.pipeline import Pipeline
 from training.corrections import Corrections, RetrainError, collect, with_new_classes
 from training.dataset import Dataset
-from training.retrain import extended_head, judge, with_corrections
+from training.retrain import extended_head, judge, table, with_corrections
 from training.sources import Labelled
 
 LABELS = ("cat", "dog", "Bird")
@@ -212,6 +212,17 @@ def test_a_new_class_is_judged_on_its_held_out_photos_and_the_rest_on_what_both_
     assert (mug.photos, mug.champion, mug.challenger) == (10, 0.0, pytest.approx(knows))
     assert [c.photos for c in verdict.comparisons if c.name == "test photos"] == [600]
     assert verdict.new_classes == ["mug"]
+
+
+def test_the_comparison_is_shown_with_its_interval() -> None:
+    champion = network(lambda flat: np.where(flat[:, 0] == 7, 0, flat[:, 0] % 3))
+    challenger = network(lambda flat: np.where(flat[:, 0] == 7, 1, flat[:, 0] % 3))
+    trained = (pixels_of(np.full(20, 7)), np.full(20, 1))
+    heading, *lines = table(judge(champion, challenger, data(), found(trained, trained)).comparisons).splitlines()
+    assert heading.split() == ["photos", "champion", "challenger", "difference,", "points"]
+    names = ["held-out photos", "test photos", "corrections trained on", "corrections held out"]
+    assert [line[:28].strip() for line in lines] == names
+    assert lines[-1].split()[3:] == ["20", "0.00%", "100.00%", "+100.00", "(+100.00", "to", "+100.00)"]
 
 
 def test_classes_are_compared_by_name_not_by_number() -> None:
