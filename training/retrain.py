@@ -24,12 +24,24 @@ from training.sources import Labelled
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Comparison", "RetrainError", "Verdict", "compare", "judge", "start_from", "table", "with_corrections"]
+__all__ = [
+    "Comparison",
+    "RetrainError",
+    "Verdict",
+    "compare",
+    "judge",
+    "start_from",
+    "table",
+    "temper",
+    "with_corrections",
+]
 
 MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
 HEAD_PHOTOS, RIDGE = 2_000, 0.01
 """A new class's weights start from so many other photos, under this share of the embedding's variance as penalty."""
+MOST_TAKEN = 0.001
+"""Share of the held-out photos of known classes, rightly named otherwise, that a new class may take for its own."""
 LEAST_OF_NEW = 0.5
 """Share of its held-out photos that a new class must be recognised on: one that nobody can rely on does not enter."""
 CLASS_LEVEL = 0.025
@@ -124,6 +136,31 @@ def extended_head(
         penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
         columns[label] = np.linalg.solve(gram + penalty, x.T @ (weight * wanted)).astype(np.float32)
     return np.stack([columns[label] for label in labels], axis=1)
+
+
+def temper(model: keras.Model, known: int, held_out: Labelled) -> None:
+    """Shrink the columns of the classes from number ``known`` on until each takes at most `MOST_TAKEN` of the photos
+    ``held_out``, all of known classes.
+
+    Its few photos are repeated in the fit, far beyond their share of the traffic, so that it is named too often.
+    """
+    pixels, truth = held_out
+    logits = np.asarray(model.predict(pixels, batch_size=500, verbose=0)[0], np.float32)
+    (kernel,) = model.get_layer(HEAD).get_weights()
+    kernel[:, known:] *= shrinkage(logits, truth, known)
+    model.get_layer(HEAD).set_weights([kernel])
+
+
+def shrinkage(logits: NDArray[np.float32], truth: NDArray[np.int64], known: int) -> NDArray[np.float32]:
+    """The factor 0..1 of each class from ``known`` on, for `temper`; ``logits`` (n, classes), ``truth`` (n,)."""
+    best = logits[:, :known].max(axis=1)
+    right = (logits[:, :known].argmax(axis=1) == truth) & (best > 0)
+    factors = []
+    for column in logits[right, known:].T:
+        taken_from = np.sort(best[right] / np.maximum(column, 1e-6))  # a photo is taken by a factor above this
+        allowed = int(MOST_TAKEN * len(truth))
+        factors.append(min(1.0, float(taken_from[allowed])) if allowed < len(taken_from) else 1.0)
+    return np.array(factors, np.float32)
 
 
 def judge(champion: Pipeline, challenger: Pipeline, data: Dataset, found: Corrections) -> Verdict:

@@ -216,6 +216,8 @@ def challenge(
     if not run.cnn.is_dir():
         start = None if anew else retraining.start_from(pair.cnn_path, champion, found.labels, mixed, config)
         model = fit(config, mixed, data["validation"], len(data.labels), run.fit, progress, start)
+        if found.new_classes:
+            retraining.temper(model, len(base.labels), data["validation"])
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest, "champion": pair.cnn_tag}
             export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)

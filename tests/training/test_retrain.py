@@ -19,7 +19,7 @@ from runners.gate import Gate
 from runners.pipeline import Pipeline
 from training.corrections import Corrections, RetrainError, collect, with_new_classes
 from training.dataset import Dataset
-from training.retrain import extended_head, judge, table, with_corrections
+from training.retrain import extended_head, judge, shrinkage, table, with_corrections
 from training.sources import Labelled
 
 LABELS = ("cat", "dog", "Bird")
@@ -155,6 +155,26 @@ def test_the_head_keeps_known_columns_by_name_and_fits_the_new_one() -> None:
     assert (logits[kinds == 4, 1] > logits[kinds != 4, 1].max() + 3).all()
     with pytest.raises(RetrainError, match="no photo of the class lamp"):
         extended_head(kernel, champion, (*LABELS, "lamp"), photos(5), seed=0)
+
+
+def test_a_new_class_is_shrunk_until_it_takes_hardly_any_photo_of_a_known_one() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 4_000)
+    logits = np.zeros((4_000, 5), np.float32)
+    logits[np.arange(4_000), truth] = 5
+    logits[:, 3:] = rng.normal((3, 0), 1, (4_000, 2))  # the first new class takes some, the other one none
+    logits[:100, :3] = np.roll(logits[:100, :3], 1, axis=1)  # these were wrong anyway: nothing is lost
+    logits[:100, 4] = 9
+    factors = shrinkage(logits, truth, 3)
+    assert 0.5 < factors[0] < 1
+    assert factors[1] == 1
+
+    def taken(factor: float) -> int:
+        return int((factor * logits[100:, 3] > 5).sum())
+
+    assert taken(1) > 50
+    assert taken(factors[0]) == 4, "one in a thousand"
+    assert taken(1.01 * factors[0]) > 4
 
 
 def test_better_on_corrections_and_no_worse_elsewhere_is_promoted() -> None:
