@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ __all__ = [
     "Comparison",
     "RetrainError",
     "Verdict",
+    "blend",
     "compare",
     "judge",
     "start_from",
@@ -40,6 +41,8 @@ MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
 HEAD_PHOTOS, RIDGE = 2_000, 0.01
 """A new class's weights start from so many other photos, under this share of the embedding's variance as penalty."""
+BLEND = 0.6
+"""How far the challenger's weights go from the champion's towards the fine-tuned ones."""
 MOST_TAKEN = 0.001
 """Share of the held-out photos of known classes, rightly named otherwise, that a new class may take for its own."""
 LEAST_OF_NEW = 0.5
@@ -136,6 +139,13 @@ def extended_head(
         penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
         columns[label] = np.linalg.solve(gram + penalty, x.T @ (weight * wanted)).astype(np.float32)
     return np.stack([columns[label] for label in labels], axis=1)
+
+
+def blend(model: keras.Model, before: Sequence[NDArray[np.float32]]) -> None:
+    """Move the fine-tuned weights of ``model`` back towards those ``before`` the fit, batch statistics too: on the way
+    most of the gain comes first, the loss elsewhere last (Wortsman et al. 2022, section 3: WiSE-FT)."""
+    after = model.get_weights()
+    model.set_weights([(1 - BLEND) * old + BLEND * new for old, new in zip(before, after, strict=True)])
 
 
 def temper(model: keras.Model, known: int, held_out: Labelled) -> None:

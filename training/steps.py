@@ -215,7 +215,10 @@ def challenge(
     run = open_run(settings.var / "runs", config, key)
     if not run.cnn.is_dir():
         start = None if anew else retraining.start_from(pair.cnn_path, champion, found.labels, mixed, config)
+        before = None if start is None else start.get_weights()
         model = fit(config, mixed, data["validation"], len(data.labels), run.fit, progress, start)
+        if before is not None:
+            retraining.blend(model, before)
         if found.new_classes:
             retraining.temper(model, len(base.labels), data["validation"])
         with whole(run.cnn) as folder:

@@ -19,7 +19,7 @@ from runners.gate import Gate
 from runners.pipeline import Pipeline
 from training.corrections import Corrections, RetrainError, collect, with_new_classes
 from training.dataset import Dataset
-from training.retrain import extended_head, judge, shrinkage, table, with_corrections
+from training.retrain import BLEND, blend, extended_head, judge, shrinkage, table, temper, with_corrections
 from training.sources import Labelled
 
 LABELS = ("cat", "dog", "Bird")
@@ -175,6 +175,24 @@ def test_a_new_class_is_shrunk_until_it_takes_hardly_any_photo_of_a_known_one() 
     assert taken(1) > 50
     assert taken(factors[0]) == 4, "one in a thousand"
     assert taken(1.01 * factors[0]) > 4
+
+
+def test_the_weights_go_part_of_the_way_and_the_new_class_alone_is_shrunk() -> None:
+    import keras
+
+    inputs = keras.Input((4,))
+    embedding = keras.layers.Identity()(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(3, use_bias=False, name="logits")(embedding), embedding])
+    before, after = np.zeros((4, 3), np.float32), np.array([[5, 0, 6], [0, 5, 0], [0, 0, 0], [0, 0, 9]], np.float32)
+    model.set_weights([after])
+    blend(model, [before])
+    (blended,) = model.get_weights()
+    assert blended == pytest.approx(BLEND * after)
+    truth = np.repeat([0, 1], 500)
+    temper(model, 2, (np.eye(4, dtype=np.float32)[truth], truth))
+    (kernel,) = model.get_weights()
+    assert np.array_equal(kernel[:, :2], blended[:, :2])
+    assert kernel[:, 2] == pytest.approx(blended[:, 2] * 5 / 6, rel=1e-5)
 
 
 def test_better_on_corrections_and_no_worse_elsewhere_is_promoted() -> None:
