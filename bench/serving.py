@@ -166,6 +166,8 @@ def _load_targets(loads: Loads, memory: dict[str, float]) -> Iterator[str]:
     if QUIET in memory:
         cost = 1 - rate(OURS) / rate(QUIET)
         yield target("serving_monitoring_cost", f"{cost:.1%}", "<= 5 %", cost <= 0.05)
+        later = loads[OURS, 1].p50_ms / loads[QUIET, 1].p50_ms - 1
+        yield target("serving_monitoring_p50", f"{later:+.1%}", "<= 5 %", later <= 0.05)
     errors = sum(one.errors for (name, _), one in loads.items() if name in (OURS, QUIET, SEPARATE))
     yield target("serving_errors", f"{errors}", "0", errors == 0)
     yield target("serving_memory", f"{memory[OURS]:.0f} MB", "< 700 MB", memory[OURS] < 700)
