@@ -11,7 +11,8 @@ unchanged window alarms by ``alpha``. Three things would break that promise and 
 
 The chance of a false alarm is fixed for any window size without a table of thresholds: the law of the KS distance does
 not depend on the data, and the Monte Carlo test draws windows of the very size that is judged. Where there is enough
-feedback, a fifth of ``alpha`` goes to `monitoring.concept`, the rest to the columns.
+feedback, a fifth of ``alpha`` goes to `monitoring.concept`. Of the rest a fifth goes to `monitoring.tail` on the gate's
+score, which finds a few unknown objects, and four fifths to the columns.
 
 What remains assumed: rows are independent. A user who sends one photo a hundred times is a change, and alarms.
 """
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from monitoring import tail
 from monitoring.concept import ClassAccuracy, Counts, compare, holm, reference_counts
 from monitoring.effects import glass_delta, total_variation
 from monitoring.profiles import Categorical, Numeric, Profile
@@ -33,6 +35,9 @@ from monitoring.rows import COLUMNS, Column, Kind
 SMALLEST_ALPHA = 0.001
 CONCEPT_SHARE = 0.2
 """What the comparison of feedback may spend of the false-alarm rate, where there is enough of it."""
+TAIL_SHARE = 0.2
+"""What the test of the gate's score for a few unknown objects spends of what is left."""
+TAILED = "ood_score"
 _BARS = 12
 _SEED = 7
 _FIRST_DRAWS, _EXCEEDANCES = 1_000, 20
@@ -53,8 +58,9 @@ class Bar(BaseModel):
 class ColumnDrift(BaseModel):
     """One column of the comparison. ``p_value`` and ``adjusted_p_value`` (Holm) are None where it is not tested.
 
-    ``statistic``: KS distance or G. ``effect``: numeric, shift of the mean in standard deviations of the reference
-    (Glass's delta); categorical, total variation distance (share of rows that would have to change their value).
+    ``statistic``: KS distance, G or the tail test's standard score. ``effect``: numeric, shift of the mean in standard
+    deviations of the reference (Glass's delta); categorical, total variation distance (share of rows that would have to
+    change their value).
     ``interval``: the effect's, at 95 %.
     """
 
@@ -121,8 +127,9 @@ def check(
     concept = compare(reference_counts(reference.metadata), feedback or {}, CONCEPT_SHARE * alpha, min_rows)
     judged = any(c.adjusted_p_value is not None for c in concept)
     level = alpha * (1 - CONCEPT_SHARE) if judged else alpha
-    columns = [_compare(c, reference, window, level / max(len(tested), 1), enough and c in tested) for c in shared]
-    columns = _adjusted(columns, level)
+    share = (1 - TAIL_SHARE) * level / max(len(tested), 1)
+    columns = [_compare(c, reference, window, share, enough and c in tested) for c in shared]
+    columns = [_tailed(c, reference, window, level) for c in _adjusted(columns, level)]
     drifted = [c for c in columns if c.drifted]
     wrong = [c for c in concept if c.drifted]
     possible = judged or (enough and bool(tested))
@@ -240,12 +247,25 @@ def _histogram(reference: Numeric, window: Numeric) -> tuple[Bar, ...]:
 
 def _adjusted(columns: list[ColumnDrift], alpha: float) -> list[ColumnDrift]:
     adjusted = holm({c.name: c.p_value for c in columns if c.p_value is not None})
+    adjusted = {name: min(1.0, p / (1 - TAIL_SHARE)) for name, p in adjusted.items()}
     return [
         c.model_copy(update={"adjusted_p_value": adjusted[c.name], "drifted": adjusted[c.name] <= alpha})
         if c.name in adjusted
         else c
         for c in columns
     ]
+
+
+def _tailed(column: ColumnDrift, reference: Profile, window: Profile, alpha: float) -> ColumnDrift:
+    """``column`` with the result of the tail test, where that says more."""
+    if column.name != TAILED or column.adjusted_p_value is None:
+        return column
+    statistic, p = tail.savage(reference.numeric(TAILED), window.numeric(TAILED))
+    adjusted = min(1.0, p / TAIL_SHARE)
+    if adjusted >= column.adjusted_p_value:
+        return column
+    found = {"test": tail.NAME, "statistic": statistic, "p_value": p, "adjusted_p_value": adjusted}
+    return column.model_copy(update={**found, "drifted": adjusted <= alpha})
 
 
 def _same_gate(reference: Profile, window: Profile) -> bool:

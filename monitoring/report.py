@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from monitoring import tail
 from monitoring.concept import ClassAccuracy
 from monitoring.drift import ColumnDrift, DriftResult
 
@@ -214,7 +215,11 @@ def _figure(column: ColumnDrift) -> str:
     if column.adjusted_p_value is not None:
         numbers.append(f"adjusted p = {column.adjusted_p_value:.2g}")
     if column.effect is not None:
-        what = "moved by" if column.test == "Kolmogorov-Smirnov" or column.kind == "context" else "share changed"
+        what = (
+            "moved by"
+            if column.test in ("Kolmogorov-Smirnov", tail.NAME) or column.kind == "context"
+            else "share changed"
+        )
         unit = " sd" if what == "moved by" else ""
         low, high = column.interval or (column.effect, column.effect)
         numbers.append(f"{what} {column.effect:+.2f}{unit} ({low:+.2f} to {high:+.2f})")
