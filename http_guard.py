@@ -53,9 +53,7 @@ class Guard:
             await self._unless_too_large(scope, receive, send, headers, page)
         elif self._classifying >= self._settings.max_queue:
             # Each has a photo at least, so this one has no room: told before its body is read, which costs the most.
-            if self._held_back < MOST_HELD_BACK:
-                await self._hold_back()
-            await error_response(overloaded())(scope, receive, send)
+            await self._send_away(scope, receive, send)
         else:
             self._classifying += 1
             try:
@@ -63,12 +61,15 @@ class Guard:
             finally:
                 self._classifying -= 1
 
-    async def _hold_back(self) -> None:
-        self._held_back += 1
-        try:
-            await asyncio.sleep(REFUSE_AFTER)
-        finally:
-            self._held_back -= 1
+    async def _send_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse for want of room, a little later."""
+        if self._held_back < MOST_HELD_BACK:
+            self._held_back += 1
+            try:
+                await asyncio.sleep(REFUSE_AFTER)
+            finally:
+                self._held_back -= 1
+        await error_response(overloaded())(scope, receive, send)
 
     async def _unless_too_large(
         self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], page: bool
@@ -79,7 +80,7 @@ class Guard:
         if declared > limit:
             await error_response(_too_large(limit))(scope, receive, send)
         elif not page and self._held + declared > self._settings.max_held_bytes:
-            await error_response(overloaded())(scope, receive, send)
+            await self._send_away(scope, receive, send)
         else:  # Gradio writes the page's uploads to disk as they come
             await self._read(scope, receive, send, limit, holds=not page)
 
@@ -148,7 +149,8 @@ class Guard:
         finally:
             self._held -= held
         if fault and not started:  # whatever the application made of it
-            await error_response(fault)(scope, receive, send)
+            refuse = self._send_away if fault.status == 503 else error_response(fault)
+            await refuse(scope, receive, send)
 
 
 def is_page(path: str) -> bool:

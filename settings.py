@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     retention_days: int = Field(365, ge=1, description="age at which `monitoring purge` deletes feedback and photos")
     feedback_minutes: float = Field(60.0, gt=0, description="how long after a prediction feedback on it is taken")
-    pending_bytes: int = Field(256_000_000, ge=1_000_000, description="memory for photos that await feedback")
+    pending_bytes: int = Field(64_000_000, ge=1_000_000, description="memory for photos that await feedback")
 
     mlflow_uri: str | None = Field(None, description="MLflow tracking URI; default SQLite in var")
 

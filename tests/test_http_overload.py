@@ -187,8 +187,9 @@ def test_bodies_together_hold_no_more_memory_than_allowed(tmp_path: Path) -> Non
         slow = [asyncio.create_task(send_slowly(here, 40, 10_000, 0.1)) for _ in range(5)]  # 2 MB in all
         await asyncio.sleep(3.9)
         async with here.client() as client:
-            large = await classify(client, b"x" * 390_000)
+            large, seconds = await timed(client, b"x" * 390_000)
             assert (large.status_code, large.json()["error"]["code"]) == (503, "overloaded")
+            assert seconds == pytest.approx(http_guard.REFUSE_AFTER), "a little later, as for want of any room"
         codes = Counter(answer.status_code for answer in await asyncio.gather(*slow))
         assert codes[503] >= 1
         assert set(codes) <= {503, 422}, "422: what did fit was no form"
