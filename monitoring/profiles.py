@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -234,10 +238,34 @@ def _schema() -> Any:
 def _whylogs() -> Any:
     os.environ.setdefault("WHYLOGS_NO_ANALYTICS", "True")
     vars(np).setdefault("unicode_", np.str_)  # whylogs 1.6.4 reads a name that NumPy 2 took away
+    _import_less()
     import whylogs.core
 
     _read_faster()
     return whylogs.core
+
+
+@cache
+def _import_less() -> None:
+    """whylogs imports scikit-learn and SciPy where they are installed, for embeddings, which we have none of: 70 MB and
+    half a second. Its module that does so is loaded here, as if they were missing."""
+    package = find_spec("whylogs")
+    if package is None or not package.submodule_search_locations or "whylogs" in sys.modules:
+        return
+    name = "whylogs.core.stubs"
+    spec = spec_from_file_location(name, Path(package.submodule_search_locations[0], "core", "stubs.py"))
+    if spec is None or spec.loader is None:
+        return
+
+    def less(wanted: str, *rest: Any, **more: Any) -> Any:
+        if wanted.partition(".")[0] in ("scipy", "sklearn"):
+            raise ImportError(wanted)
+        return __import__(wanted, *rest, **more)
+
+    module = module_from_spec(spec)
+    vars(module)["__builtins__"] = vars(builtins) | {"__import__": less}
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
 
 
 @cache

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from monitoring import profiles
+from settings import ROOT
 
 
 def numbers(values):
@@ -105,3 +109,15 @@ def test_damaged_bytes_are_told(table, cut):
 def test_a_missing_column_is_told():
     with pytest.raises(KeyError, match="contrast"):
         profiles.profile({"brightness": np.ones(3)}).numeric("contrast")
+
+
+def test_profiling_imports_no_scikit_learn_and_no_scipy() -> None:
+    code = (
+        "import sys; from monitoring.profiles import ProfileBuilder; ProfileBuilder().track({})\n"
+        "from whylogs.core.stubs import is_not_stub, np, pd, sp, sklc\n"
+        "assert is_not_stub(np.ndarray) and is_not_stub(pd.DataFrame)\n"
+        "assert not is_not_stub(sp) and not is_not_stub(sklc)\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'scipy', 'sklearn', 'whylogs'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "['whylogs']", done.stderr
