@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -56,7 +55,6 @@ if SEPARATE:
     from runners.forest import ForestRunner
     from runners.remote import PREPARE_SECONDS, READY_SECONDS, remote_prepare, remote_ready, remote_score
 
-log = logging.getLogger("cifar")
 GRACE_SECONDS, LEAVE_SECONDS = 5.0, 9.0
 """After the word to leave: when requests in flight have to be done, and when the last window has to be in MLflow. One
 that is not waits on disk for the next start."""

@@ -251,21 +251,22 @@ class Recorder:
     # The sender thread
 
     def _send(self) -> None:
-        failing, wait = False, self._retry_s
+        failing, prepared, wait = False, False, self._retry_s
         try:
             ProfileBuilder().track({})  # imports what the writer waits for
             spool.recover(self._spool)
         except Exception as error:  # the files stay for the next start
             self._failed("Rows of an earlier run could not be read", error)
         self._imported.set()
-        try:  # now, not with the first window: a server that is stopped soon has no seconds for it then
-            tracking.ensure_store(self._settings)
-        except Exception as error:  # the first window tries again
-            log.warning("MLflow cannot be used: %s: %s", type(error).__name__, error)
         while True:
             self._work.clear()  # before reading the flag, which `close` sets before the event
             last_round = self._stop_sending
             try:
+                if (
+                    not prepared
+                ):  # now, not with the first window: a server that is stopped soon has no seconds for it then
+                    tracking.ensure_store(self._settings)
+                    prepared = True
                 self._send_spool()
                 if failing:
                     self.last_error = None
