@@ -113,6 +113,8 @@ class Handlers:
         start, end = loop.time(), self._decoder.deadline()
         decoded: list[Photo | ApiError] = []
         asked: list[asyncio.Task[list[Scores]]] = []
+        pixels: list[NDArray[np.uint8]] = []
+        waited = 0.0
         try:
             with step("decode", len(uploads)):
                 for first in range(0, len(uploads), TOGETHER):
@@ -123,13 +125,17 @@ class Handlers:
                     waited = loop.time() - before
                     part = await self._decoder.read_all(uploads[first : first + TOGETHER], end)
                     decoded += part
-                    if pixels := [item.pixels for item in part if isinstance(item, Photo)]:
+                    pixels = [item.pixels for item in part if isinstance(item, Photo)]
+                    if pixels and len(uploads) > TOGETHER:
                         coming = len(uploads) - len(decoded)
                         call = pair.batcher.submit(pixels, waited, coming=coming, let_in=bool(asked))
                         asked.append(loop.create_task(call))
             middle = loop.time()
             with step("predict", sum(isinstance(item, Photo) for item in decoded)):
-                rows = [row for part_rows in await asyncio.gather(*asked) for row in part_rows]
+                if pixels and not asked:  # the only part needs no task
+                    rows = await pair.batcher.submit(pixels, waited)
+                else:
+                    rows = [row for part_rows in await asyncio.gather(*asked) for row in part_rows]
         finally:
             for task in asked:
                 task.cancel()
