@@ -41,7 +41,7 @@ MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
 HEAD_PHOTOS, RIDGE = 2_000, 0.01
 """A new class's weights start from so many other photos, under this share of the embedding's variance as penalty."""
-BLEND = 0.6
+BLEND = 0.5
 """How far the challenger's weights go from the champion's towards the fine-tuned ones."""
 MOST_TAKEN = 0.001
 """Share of the held-out photos of known classes, rightly named otherwise, that a new class may take for its own."""
