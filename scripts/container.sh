@@ -28,5 +28,6 @@ chmod -R u+rwX,go+rX,go-w "$context/image" # BentoML's folders are their owner's
 case "${tool##*/}" in docker) format= ;; *) format="--format docker" ;; esac
 # shellcheck disable=SC2086  # options are several words
 "$tool" build $format ${BASE:+--build-arg "BASE=$BASE"} ${OPTIONS:-} \
+    --label "org.opencontainers.image.version=$("$BIN/python" version.py)" \
     -t "$IMAGE:${tag#*:}" -t "$IMAGE:latest" -f deploy/Containerfile "$context/image"
 echo "image: $IMAGE:${tag#*:}, also $IMAGE:latest"

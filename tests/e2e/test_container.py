@@ -22,6 +22,7 @@ import pytest
 
 from settings import ROOT
 from tests.live import PATIENCE, environment, free_port, png
+from version import version
 
 LONGEST = 900
 """Seconds for everything here; then the namespace ends by itself."""
@@ -177,6 +178,7 @@ def test_the_image_is_small_and_says_how_it_is_run(engine: Engine, image: str) -
     print(f"image: {about['Size'] / 1e6:,.0f} MB")
     assert about["Size"] < LARGEST
     assert about["Config"]["User"] == "10001:10001"
+    assert about["Config"]["Labels"]["org.opencontainers.image.version"] == version()
     assert list(about["Config"]["Volumes"]) == ["/var/lib/cifar"]
     assert "/readyz" in " ".join(about["Healthcheck"]["Test"])
 
