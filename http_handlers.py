@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class Handlers:
     ) -> tuple[list[Photo | ApiError], list[Scores], Timings]:
         """The photos, and what ``pair`` says of them: the network has the first ones while the next are decoded."""
         loop = asyncio.get_running_loop()
-        start, end = loop.time(), self._decoder.deadline()
+        start, end = time.perf_counter(), self._decoder.deadline()  # the loop's clock may count whole milliseconds
         decoded: list[Photo | ApiError] = []
         asked: list[asyncio.Task[list[Scores]]] = []
         pixels: list[NDArray[np.uint8]] = []
@@ -130,7 +131,7 @@ class Handlers:
                         coming = len(uploads) - len(decoded)
                         call = pair.batcher.submit(pixels, waited, coming=coming, let_in=bool(asked))
                         asked.append(loop.create_task(call))
-            middle = loop.time()
+            middle = time.perf_counter()
             with step("predict", sum(isinstance(item, Photo) for item in decoded)):
                 if pixels and not asked:  # the only part needs no task
                     rows = await pair.batcher.submit(pixels, waited)
@@ -140,7 +141,8 @@ class Handlers:
             for task in asked:
                 task.cancel()
                 task.add_done_callback(_seen)
-        return decoded, rows, Timings(decode_ms=(middle - start) * 1000, predict_ms=(loop.time() - middle) * 1000)
+        timings = Timings(decode_ms=(middle - start) * 1000, predict_ms=(time.perf_counter() - middle) * 1000)
+        return decoded, rows, timings
 
     def _note(
         self, pair: Serving, photos: list[tuple[bytes, Photo]], rows: list[Scores], answers: list[Prediction]

@@ -19,6 +19,11 @@ class Awaiting:
     data: bytes
 
 
+LEAST, STRETCH = 64, 4
+"""So many predictions stay while all together have no more than so many times the bytes: a class with phones, whose
+photos have megabytes."""
+
+
 class Pending:
     """The last predictions, bounded by age and by bytes, photos and predictions; the oldest go first. Safe to call from
     threads."""
@@ -36,7 +41,7 @@ class Pending:
         with self._lock:
             self._items[prediction.prediction_id] = (text, data, self._clock() + self._seconds)
             self._bytes += len(text) + len(data)
-            while self._items and (self._bytes > self._max_bytes or self._oldest_expires() <= self._clock()):
+            while self._items and (self._too_many() or self._oldest_expires() <= self._clock()):
                 self._drop_oldest()
 
     def get(self, prediction_id: str) -> Awaiting | None:
@@ -46,6 +51,10 @@ class Pending:
         if item is None or item[2] <= self._clock():
             return None
         return Awaiting(Prediction.model_validate_json(item[0]), item[1])
+
+    def _too_many(self) -> bool:
+        most = self._max_bytes * (STRETCH if len(self._items) <= LEAST else 1)
+        return self._bytes > most
 
     def _oldest_expires(self) -> float:
         return next(iter(self._items.values()))[2]
