@@ -262,9 +262,7 @@ class Recorder:
             self._work.clear()  # before reading the flag, which `close` sets before the event
             last_round = self._stop_sending
             try:
-                if (
-                    not prepared
-                ):  # now, not with the first window: a server that is stopped soon has no seconds for it then
+                if not prepared:  # not with the first window: a server that is stopped soon has no seconds for it then
                     tracking.ensure_store(self._settings)
                     prepared = True
                 self._send_spool()

@@ -240,7 +240,8 @@ def test_a_caller_never_waits_for_a_hanging_mlflow(tracked, recorder, traffic, m
         started = time.monotonic()
         running.record(*traffic(5, seed=seed))
         assert time.monotonic() - started < 0.5
-    until(lambda: running.windows_flushed == 4)
+    # What comes while whylogs is imported goes into one window, however many rows that is.
+    until(lambda: running.rows_recorded == 20 and running.windows_flushed >= 1)
     started = time.monotonic()
     running.close(1)
     assert time.monotonic() - started < 3
