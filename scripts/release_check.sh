@@ -28,7 +28,7 @@ debian=$place/debian
 unshare --mount debootstrap --variant=minbase --include=python3,python3-venv,make bookworm "$debian" >"$place/debootstrap.log" ||
     fail "debootstrap failed: $(tail -n 1 "$place/debootstrap.log")"
 mv "$place/clone" "$debian/cifar"
-cp /etc/resolv.conf "$debian/etc/resolv.conf"
+cp /etc/resolv.conf /etc/hosts "$debian/etc/" # without hosts there is no localhost
 mkdir -p "$debian/data" "$debian/etc/ssl/certs"
 # The variables of pip, uv and certificates are this machine's way to the package index, not the project's.
 env | grep -E '^(PIP|UV|SSL|REQUESTS|HTTPS?|https?|no|NO)_' | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/; s/^/export /" >"$debian/network"
