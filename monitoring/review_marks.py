@@ -25,8 +25,8 @@ SURE = 0.95
 UNLIKELY = 0.01
 """Calibrated probability of the person's class below which a correction is worth a second look.
 
-Together with `SURE` it marks 21 % of the corrections of photos that the network got wrong (24 % where photos are dim
-and yellow), 89 % (83 %) of those that name a third class for one, and 98 % (96 %) of those that name a class at random
+Together with `SURE` it marks 21 % of the corrections of photos that the network got wrong (25 % where photos are dim
+and yellow), 89 % (86 %) of those that name a third class for one, and 98 % (94 %) of those that name a class at random
 for a photo that it got right. `python -m bench.closed_loop` prints these.
 """
 

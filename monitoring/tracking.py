@@ -203,8 +203,7 @@ def _artifacts(settings: Settings, run_id: str) -> Any:
 def _read(store: Any, path: str) -> bytes:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    local = isinstance(store, LocalArtifactRepository)
-    if local:
+    if isinstance(store, LocalArtifactRepository):
         return Path(store.download_artifacts(path)).read_bytes()  # its own file, no copy
     with tempfile.TemporaryDirectory() as folder:
         return Path(store.download_artifacts(path, folder)).read_bytes()
