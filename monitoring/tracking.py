@@ -203,7 +203,8 @@ def _artifacts(settings: Settings, run_id: str) -> Any:
 def _read(store: Any, path: str) -> bytes:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    if isinstance(store, LocalArtifactRepository):
+    local = isinstance(store, LocalArtifactRepository)  # a variable: narrowed, its untyped method is an error to mypy
+    if local:
         return Path(store.download_artifacts(path)).read_bytes()  # its own file, no copy
     with tempfile.TemporaryDirectory() as folder:
         return Path(store.download_artifacts(path, folder)).read_bytes()
