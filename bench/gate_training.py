@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.config import TrainConfig
     from training.ood_lab import Choice
 
-TEN = ROOT / "training" / "cifar10.yaml"
+TEN = ROOT / "bench" / "cifar10.yaml"
 SCORES = ("MSP", "Energy", "KNN")
 WIDTHS = (24, 96, 96)
 EXPOSED = 16
