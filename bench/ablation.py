@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "SGD instead of Muon": {"optimizer": "sgd", "learning_rate": 0.2},
     "random first layer": {"initial": "first layer"},
+    "whitening eps 5e-4, as published": {"whitening_eps": 5e-4},
     "random kernels instead of partly Dirac ones": {"initial": "kernels"},
     "random flips instead of alternating ones": {"flips": "random"},
     "no flips": {"flip": False},
@@ -87,7 +88,7 @@ def _start(config: Any, pixels: NDArray[np.uint8], classes: int, initial: str) -
     model = build(
         config.widths,
         classes,
-        whitening_kernel(pixels[:WHITENING_IMAGES]),
+        whitening_kernel(pixels[:WHITENING_IMAGES], config.whitening_eps),
         config.seed,
         precision=resolved(config.precision),
     )

@@ -33,6 +33,7 @@ class TrainConfig(BaseModel):
     warmup: float = Field(0.2, ge=0, lt=1, description="sgd only: share of the steps in which the rate rises")
     precision: Precision = "auto"
     mirror: bool = Field(True, description="what is served averages over each photo and its mirror image")
+    whitening_eps: float = Field(1e-2, gt=0, description="added to the variances of the first layer's components")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     translate: int = Field(2, ge=0, le=8, description="random shift, pixels, reflected at the border")
     cutout: int = Field(0, ge=0, le=32, description="side of a random square that is blanked, pixels")

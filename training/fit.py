@@ -49,7 +49,7 @@ def fit(
         model = start or build(
             config.widths,
             classes,
-            whitening_kernel(train[0][:WHITENING_IMAGES]),
+            whitening_kernel(train[0][:WHITENING_IMAGES], config.whitening_eps),
             config.seed,
             weight_decay=l2(config),
             precision=resolved(config.precision),
