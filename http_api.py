@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -18,45 +17,30 @@ from http_guard import Guard, error_response, from_another_site
 from http_handlers import Handlers
 from http_health import Health
 from http_metrics import Metrics
+from http_models import (
+    Alive,
+    Captured,
+    ErrorBody,
+    Explanation,
+    FeedbackRequest,
+    FeedbackStored,
+    FeedbackWithdrawn,
+    Labels,
+    Readiness,
+)
 from http_observe import Observe
 from runners.prediction import ApiError, Prediction
 from settings import Settings
 from version import version
 
-
-class FeedbackRequest(BaseModel):
-    """Body of ``POST /feedback``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prediction_id: str = Field(min_length=1, max_length=64)
-    correct: bool
-    label: str | None = Field(None, min_length=1, max_length=64, description="the right class, when not correct")
-    note: str | None = Field(None, max_length=1000)
-
-
-class Explanation(BaseModel):
-    """Answer of ``POST /explain``."""
-
-    label: str = Field(description="the best guess, which the heat is about")
-    probability: float = Field(ge=0, le=1)
-    heat: list[list[float]] = Field(description="log-odds that hiding a square of the photo costs, row by row")
-
-
-class ErrorText(BaseModel):
-    code: str
-    message: str
-
-
-class ErrorBody(BaseModel):
-    """Every error of the API."""
-
-    error: ErrorText
+Live = Annotated[bool, Query(description="one frame of many of one scene: not counted, not profiled, not kept")]
+EVERYWHERE = (401, 403, 408, 413, 429, 500, 503)
+"""Errors that any call may answer."""
 
 
 def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of the errors of a call: those ``codes``, and those that any call may answer."""
-    return {code: {"model": ErrorBody} for code in (*codes, 401, 408, 413, 429, 500, 503)}
+    return {code: {"model": ErrorBody} for code in (*codes, *EVERYWHERE)}
 
 
 def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) -> None:
@@ -68,8 +52,8 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         responses=_errors(400, 415, 422),
         openapi_extra=form_schema("image", many=False),
     )
-    async def classify(request: Request, live: bool = False) -> Any:
-        """Classify one photo: multipart field `image`. One frame of many (`live`) is not counted, profiled or kept."""
+    async def classify(request: Request, live: Live = False) -> Any:
+        """Classify one photo."""
         [image] = await read_files(request, "image", 1)
         answer = await calls().predict(image, live)
         _note(request, answer.prediction_id)
@@ -82,7 +66,7 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         openapi_extra=form_schema("images", many=True),
     )
     async def classify_batch(request: Request) -> Any:
-        """Classify many photos: multipart fields `images`; one Prediction or one error each, in order."""
+        """Classify many photos: a prediction or an error for each, in order."""
         images = await read_files(request, "images", settings.max_files)
         answers = await calls().classify_many(images)
         _note(request, *(answer.prediction_id for answer in answers if isinstance(answer, Prediction)))
@@ -96,7 +80,7 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         openapi_extra=form_schema("image", many=False),
     )
     async def explain(request: Request) -> Any:
-        """Where in one photo the network saw its best guess: multipart field `image`."""
+        """Where in the photo the network saw its best guess, see below."""
         [image] = await read_files(request, "image", 1)
         return JSONResponse(await calls().explain(image))
 
@@ -107,39 +91,40 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
         openapi_extra=form_schema("image", many=False),
     )
     async def preview(request: Request) -> Response:
-        """One photo as the network reads it, 32×32 PNG: multipart field `image`."""
+        """The photo as the network reads it: a PNG of 32×32."""
         [image] = await read_files(request, "image", 1)
         return Response(await calls().preview(image), media_type="image/png")
 
-    @app.post("/feedback", responses=_errors(400, 404, 422))
+    @app.post("/feedback", response_model=FeedbackStored, responses=_errors(400, 404, 422))
     async def feedback(request: Request, body: FeedbackRequest) -> dict[str, Any]:
-        """Say whether a prediction was right. The same call twice stores once."""
+        """Say whether a prediction was right. The same call twice stores once, another answer replaces the first."""
         answer = await calls().feedback(body.prediction_id, body.correct, body.label, body.note)
         _note(request, body.prediction_id)
         return answer
 
-    @app.delete("/feedback/{prediction_id}", responses=_errors(404, 422))
+    @app.delete("/feedback/{prediction_id}", response_model=FeedbackWithdrawn, responses=_errors(404, 422))
     async def withdraw(request: Request, prediction_id: str) -> dict[str, Any]:
-        """Take feedback back: it is deleted with its photo, and trains nothing."""
+        """Take feedback back: its row and its photo are deleted, reviewed or not, and train nothing."""
         answer = await calls().withdraw(prediction_id)
         _note(request, prediction_id)
         return answer
 
     @app.post(
         "/captures",
-        responses=_errors(400, 403, 415, 422),
+        response_model=Captured,
+        responses=_errors(400, 415, 422),
         openapi_extra=form_schema("images", many=True, text="label"),
     )
     async def captures(request: Request) -> dict[str, Any]:
-        """Owner only. Keep photos of one class for training: multipart fields `images`, and `label` for the class."""
+        """Owner only: keep photos of one class, `label`, for the next training, see below."""
         if from_another_site(request.headers) or not calls().is_owner(request.headers.get("authorization", "")):
             raise ApiError(403, "owner_only", "Only the owner of this service may add photos.")
         images, label = await read_form(request, "images", settings.max_files, "label")
         return await calls().capture(label, images)
 
-    @app.get("/labels", responses=_errors())
+    @app.get("/labels", response_model=Labels, responses=_errors())
     async def labels() -> dict[str, Any]:
-        """Class names, model tags and thresholds."""
+        """Classes, model tags and thresholds."""
         return await calls().labels()
 
     if settings.page:
@@ -152,20 +137,24 @@ def add_routes(app: FastAPI, calls: Callable[[], Handlers], settings: Settings) 
 def add_probes(app: FastAPI, health: Health) -> None:
     """Put `/livez`, `/readyz` and `/metrics` on ``app``, which `new_app` made."""
 
-    @app.get("/livez", responses=_errors())
+    @app.get("/livez", response_model=Alive, responses=_errors())
     async def livez() -> dict[str, bool]:
         """The process answers."""
         return {"alive": True}
 
-    @app.get("/readyz", responses={503: {"description": "no photo can be answered"}, 500: {"model": ErrorBody}})
+    @app.get(
+        "/readyz",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "no photo can be answered"}, 500: {"model": ErrorBody}},
+    )
     async def readyz() -> JSONResponse:
         """Whether photos can be answered, and which parts work."""
         status, body = await health.report()
         return JSONResponse(body, status, {"Retry-After": "5"} if status == 503 else None)
 
-    @app.get("/metrics", responses=_errors(), response_class=Response)
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **_errors()}, response_class=Response)
     def metrics() -> Response:
-        """Prometheus metrics."""
+        """Prometheus' text, see below."""
         return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -17,12 +17,12 @@ class ApiError(Exception):
 
 
 class ModelTags(BaseModel):
-    """BentoML tags of the pair that answered."""
+    """BentoML tags of a pair."""
 
     model_config = ConfigDict(frozen=True)
 
-    cnn: str
-    forest: str
+    cnn: str = Field(description="of the network")
+    forest: str = Field(description="of the gate")
 
 
 class Timings(BaseModel):
@@ -30,22 +30,22 @@ class Timings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    decode_ms: float = Field(ge=0)
+    decode_ms: float = Field(ge=0, description="reading the photo")
     predict_ms: float = Field(ge=0, description="waiting for a batch, network and gate")
 
 
 class Prediction(BaseModel):
-    """One answer of ``POST /classify``."""
+    """What the pair says of one photo."""
 
     model_config = ConfigDict(frozen=True)
 
-    prediction_id: str
-    label: str = Field(description='the class, or "unknown" when the gate refuses')
+    prediction_id: str = Field(description="names the prediction in `/feedback`, for a while")
+    label: str = Field(description='the class, or `"unknown"` when the gate refuses')
     best_guess: str = Field(description="the most probable class, also when the gate refuses")
-    probability: float = Field(ge=0, le=1, description="calibrated probability of best_guess")
+    probability: float = Field(ge=0, le=1, description="calibrated probability of `best_guess`")
     probabilities: dict[str, float] = Field(description="class name -> calibrated probability, all classes")
-    in_distribution: bool
+    in_distribution: bool = Field(description="false when the gate refuses")
     ood_score: float = Field(description="anomaly score of the isolation forest; higher is more unknown")
     ood_p_value: float = Field(ge=0, le=1, description="conformal: share of good images at least as unusual")
-    model: ModelTags
-    timings: Timings
+    model: ModelTags = Field(description="the pair that answered")
+    timings: Timings = Field(description="where the time went")

@@ -6,13 +6,12 @@ import argparse
 import re
 
 import pytest
-from fastapi import FastAPI
 
 import monitoring.__main__
 import runners.__main__
 import training.__main__
 import ui.__main__
-from http_api import add_routes
+from http_reference import filled, reference, schema
 from settings import ROOT, Settings
 
 
@@ -25,12 +24,9 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert named == {name.upper() for name in Settings.model_fields}
 
 
-def test_every_endpoint_is_documented() -> None:
-    app = FastAPI()
-    add_routes(app, lambda: None, Settings(page=False))  # type: ignore[arg-type, return-value]
-    for path, calls in app.openapi()["paths"].items():
-        for method in calls:
-            assert f"`{method.upper()} {path}`" in text("docs/api.md")
+def test_the_reference_of_the_api_is_that_of_its_schema() -> None:
+    section = reference(schema())
+    assert filled(text("docs/api.md"), section) == text("docs/api.md"), "python -m http_reference writes it"
 
 
 def test_every_error_code_is_documented() -> None:
