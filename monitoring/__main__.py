@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from settings import Settings, configure_environment, read_settings
+from version import version
 
 if TYPE_CHECKING:
     from monitoring.drift import DriftResult
@@ -179,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     from monitoring import purge, review
 
     parser = _Parser(prog="python -m monitoring", description="What the service has seen, and what to do about it.")
+    parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(required=True, metavar="drift|report|review|purge")
     for name, command, text in (
         ("drift", _drift, "has the traffic changed? exit code 0 no, 1 yes, 2 cannot judge, 3 error"),

@@ -97,6 +97,8 @@ def _tar(files: Any, path: str) -> Iterator[tuple[str, bytes | str]]:
                         raise tarfile.ReadError("unexpected end of data")
                     yield f"{path}/{member.name}", data
                 archive.members.clear()  # else it remembers every header, and memory grows with the shard
+            if archive.fileobj.tell() <= archive.offset:  # nothing was read after the last file
+                raise tarfile.ReadError("no end mark: cut short between two files")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ScoreError(f"{path}: a damaged tar file ({error})") from None
 

@@ -65,7 +65,8 @@ def test_the_version_stands_in_the_changelog_alone(tmp_path: Path) -> None:
     assert version(changelog) == "1.2.0"
     assert new_app(Settings()).openapi()["info"]["version"] == version()
     assert sbom.cyclonedx([])["metadata"]["component"]["version"] == version()
-    for command in (["version.py"], ["-m", "runners", "--version"], ["-m", "training", "--version"]):
+    rooms = (["-m", room, "--version"] for room in ("runners", "training", "monitoring", "ui"))
+    for command in (["version.py"], *rooms):
         done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout == f"{version()}\n"
     included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from version import version
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The command line; the token may come from the environment, where a process list does not show it."""
     command = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
+    command.add_argument("--version", action="version", version=version())
     command.add_argument("--url", required=True, help="address of the service, such as http://127.0.0.1:3000")
     command.add_argument("--port", type=_port, default=7860, help="port of the page (default: %(default)s)")
     command.add_argument("--host", default="127.0.0.1", help="address the page listens on (default: %(default)s)")
