@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any, cast
 
+from generated import filled
 from http_api import EVERYWHERE, add_probes, add_routes, new_app
 from http_health import Health
 from settings import ROOT, Settings
 
 PATH = ROOT / "docs" / "api.md"
-START, END = "<!-- openapi -->", "<!-- /openapi -->"
+PART = "openapi"
 ERROR = "ErrorBody"
 
 
@@ -44,17 +45,8 @@ def reference(openapi: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def filled(text: str, section: str) -> str:
-    """``text`` with ``section`` between the markers; raises `ValueError` where it does not have them."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"the line {START} or {END} is missing")
-    return f"{before}{START}\n{section}\n{END}{after}"
-
-
 def main() -> int:
-    PATH.write_text(filled(PATH.read_text(), reference(schema())))
+    PATH.write_text(filled(PATH, PART, reference(schema())))
     return 0
 
 

@@ -11,7 +11,8 @@ import monitoring.__main__
 import runners.__main__
 import training.__main__
 import ui.__main__
-from http_reference import filled, reference, schema
+from generated import filled
+from http_reference import PART, PATH, reference, schema
 from settings import ROOT, Settings
 
 
@@ -26,7 +27,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 def test_the_reference_of_the_api_is_that_of_its_schema() -> None:
     section = reference(schema())
-    assert filled(text("docs/api.md"), section) == text("docs/api.md"), "python -m http_reference writes it"
+    assert filled(PATH, PART, section) == PATH.read_text(), "run `python -m http_reference`"
 
 
 def test_every_error_code_is_documented() -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from generated import MarkerError, filled
 from runners.store import RECORD, STARTERS, StarterRecord, StoreError, read_record
 from settings import ROOT
 from training.evaluate import GATE, Evaluation
 from training.robustness import SEVERITIES
 
 EVALUATION = "evaluation.json"
-START, END = "<!-- results -->", "<!-- /results -->"
+PART = "results"
 SOURCES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "folder": "captured"}
 MOST_PAIRS = 5
 
@@ -103,23 +104,14 @@ def model_card(record: StarterRecord, evaluation: Evaluation) -> str:
 FILES: dict[str, Callable[[StarterRecord, Evaluation], str]] = {"README.md": readme, "MODEL_CARD.md": model_card}
 
 
-def filled(text: str, results: str, name: str) -> str:
-    """``text`` with ``results`` between the markers; raises `CardError` where file ``name`` does not have them."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise CardError(f"{name}: the line {START} or {END} is missing")
-    return f"{before}{START}\n{results}\n{END}{after}"
-
-
 def main() -> int:
     try:
         record, evaluation = read()
         for name, write in FILES.items():
             path = ROOT / name
-            path.write_text(filled(path.read_text(), write(record, evaluation), name))
+            path.write_text(filled(path, PART, write(record, evaluation)))
             print(f"{name}: written")
-    except (CardError, StoreError) as error:
+    except (CardError, MarkerError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from generated import MarkerError, filled
 from runners.store import RECORD, STARTERS, StoreError
 from settings import ROOT
 from training import card
@@ -17,8 +18,8 @@ from training import card
 @pytest.mark.parametrize("name", card.FILES)
 def test_the_results_are_those_that_would_be_generated(name: str) -> None:
     record, evaluation = card.read()
-    text = (ROOT / name).read_text()
-    assert card.filled(text, card.FILES[name](record, evaluation), name) == text, "run `python -m training.card`"
+    section = card.FILES[name](record, evaluation)
+    assert filled(ROOT / name, card.PART, section) == (ROOT / name).read_text(), "run `python -m training.card`"
 
 
 def test_the_tables_hold_the_numbers_of_the_record() -> None:
@@ -43,12 +44,14 @@ def test_another_number_changes_the_text() -> None:
         assert "12.3 %" in write(record, other)
 
 
-def test_only_what_is_between_the_markers_is_replaced() -> None:
-    text = f"# Title\n\n{card.START}\nold\n{card.END}\n\nrest\n"
-    assert card.filled(text, "new", "x.md") == f"# Title\n\n{card.START}\nnew\n{card.END}\n\nrest\n"
-    for broken in ("no markers", f"{card.START} only", f"{card.END} {card.START}"):
-        with pytest.raises(card.CardError, match=r"x\.md"):
-            card.filled(broken, "new", "x.md")
+def test_only_what_is_between_the_markers_is_replaced(tmp_path: Path) -> None:
+    document = tmp_path / "x.md"
+    document.write_text("# Title\n\n<!-- part -->\nold\n<!-- /part -->\n\nrest\n")
+    assert filled(document, "part", "new") == "# Title\n\n<!-- part -->\nnew\n<!-- /part -->\n\nrest\n"
+    for broken in ("no markers", "<!-- part --> only", "<!-- /part --> <!-- part -->"):
+        document.write_text(broken)
+        with pytest.raises(MarkerError, match=r"x\.md: the line <!-- part --> or"):
+            filled(document, "part", "new")
 
 
 def test_an_evaluation_of_another_pair_a_damaged_and_a_missing_one_are_refused(tmp_path: Path) -> None:
