@@ -134,7 +134,7 @@ class Handlers:
             middle = time.perf_counter()
             with step("predict", sum(isinstance(item, Photo) for item in decoded)):
                 if pixels and not asked:  # the only part needs no task
-                    rows = await pair.batcher.submit(pixels, waited)
+                    rows = await pair.batcher.submit(pixels, waited, alone=pair.calls == 1)
                 else:
                     rows = [row for part_rows in await asyncio.gather(*asked) for row in part_rows]
         finally:

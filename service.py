@@ -38,7 +38,7 @@ from http_trace import start_tracing  # noqa: E402
 from monitoring.feedback import FeedbackStore  # noqa: E402
 from monitoring.keeper import Keeper  # noqa: E402
 from runners.artifacts import read_gate_card, read_network_card  # noqa: E402
-from runners.batching import MicroBatcher, Score  # noqa: E402
+from runners.batching import MicroBatcher, Score, ScoreHere  # noqa: E402
 from runners.leaving import when_told_to_leave  # noqa: E402
 from runners.pipeline import Scores  # noqa: E402
 from runners.prediction import ModelTags  # noqa: E402
@@ -138,11 +138,11 @@ class Cifar:
         read_gate_card(pair.forest_path, card)
         tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
         if SEPARATE:
-            score = remote_score(self.cnn, self.forest, tags, len(card.labels), card.temperature)
+            score, here = remote_score(self.cnn, self.forest, tags, len(card.labels), card.temperature), None
         else:
-            score = _local(pair, self.thread)
+            score, here = _local(pair, self.thread)
         observe = app.state.metrics.batch
-        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, observe)
+        batcher = MicroBatcher(score, SETTINGS.max_batch, SETTINGS.max_queue, SETTINGS.max_wait_seconds, observe, here)
         return Serving(tags, card.labels, batcher, _recorder(tags, card.labels) if SETTINGS.monitoring else None)
 
     async def _load(self, pair: Served) -> Serving:
@@ -204,15 +204,15 @@ class Cifar:
 Cifar.add_asgi_middleware(Entrance, to=app)  # type: ignore[attr-defined]
 
 
-def _local(pair: Served, thread: ThreadPoolExecutor) -> Score:
-    """Network and gate in this process, on the one thread of all networks, warm."""
+def _local(pair: Served, thread: ThreadPoolExecutor) -> tuple[Score, ScoreHere]:
+    """Network and gate in this process, warm: on the one thread of all networks, and in that of the caller."""
     pipeline, _ = open_pair(pair, SETTINGS.engine)
     pipeline.score(np.zeros((SETTINGS.max_batch, 32, 32, 3), np.uint8))
 
     async def score(pixels: NDArray[np.uint8]) -> Scores:
         return await asyncio.get_running_loop().run_in_executor(thread, pipeline.score, pixels)
 
-    return score
+    return score, pipeline.score
 
 
 def _start_keeping(store: FeedbackStore) -> Keeper | None:

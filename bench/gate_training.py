@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -155,26 +155,19 @@ def _both() -> AbstractContextManager[object]:
     return stack
 
 
-def _exposed(pictures: NDArray[np.uint8]) -> Callable[..., keras.utils.PyDataset]:
+def _exposed(pictures: NDArray[np.uint8]) -> Callable[..., Iterator[tuple[NDArray[Any], ...]]]:
     from training import fit
 
     plain = fit._batches  # what is changed is inside the fit
 
-    def batches(config: TrainConfig, *arguments: Any) -> keras.utils.PyDataset:
-        made = plain(config, *arguments)
-        known = type(made).__getitem__
-
-        def item(self: Any, index: int) -> tuple[NDArray[Any], ...]:
-            images, targets, weights = known(self, index)
-            rng = np.random.default_rng((config.seed, 4, self.epoch, index))
-            images, targets, count = images.copy(), targets.copy(), len(images) // EXPOSED
+    def batches(config: TrainConfig, *arguments: Any) -> Iterator[tuple[NDArray[Any], ...]]:
+        rng = np.random.default_rng((config.seed, 4))
+        for images, targets, weights in plain(config, *arguments):
+            count = len(images) // EXPOSED
             nothing = pictures[rng.integers(0, len(pictures), count)]
             nothing[::2] = shuffled_tiles(images[:count][::2], rng)
             images[:count], targets[:count] = nothing, 1 / targets.shape[1]
-            return images, targets, weights
-
-        type(made).__getitem__ = item
-        return made
+            yield images, targets, weights
 
     return batches
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,8 @@ from training.sources import Labelled, Progress
 
 if TYPE_CHECKING:
     import keras
+
+T = TypeVar("T")
 
 WHITENING_IMAGES = 5_000
 HEAD_RATE, BIAS_RATE, DECAY = 0.67 / 256**2, 0.053, 2e-6
@@ -55,17 +60,20 @@ def fit(
             precision=resolved(config.precision),
         )
         _compile(model, config, steps=config.epochs * _epoch_images(config, train[1]) // config.batch_size)
-    batches = _batches(config, train, classes, done)
+    if done == config.epochs:
+        return model
+    images = _epoch_images(config, train[1])
     one_hot = np.eye(classes, dtype=np.float32)[validation[1]]
     model.fit(
-        batches,
+        _ahead(_batches(config, train, classes, done)),
+        steps_per_epoch=images // config.batch_size,
         epochs=config.epochs,
         initial_epoch=done,
         validation_data=(validation[0], one_hot),
         validation_batch_size=500,
         shuffle=False,
         verbose=0,
-        callbacks=[_bookkeeping(folder, config, _epoch_images(config, train[1]), done, progress)],
+        callbacks=[_bookkeeping(folder, config, images, done, progress)],
     )
     return model
 
@@ -122,44 +130,45 @@ def _sgd(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=True)
 
 
-def _batches(config: TrainConfig, data: Labelled, classes: int, first_epoch: int) -> keras.utils.PyDataset:
-    import keras
+def _batches(
+    config: TrainConfig, data: Labelled, classes: int, first_epoch: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]]:
+    """Images, one-hot labels and weights of batch after batch, from ``first_epoch`` on.
 
+    Everything random depends on (seed, epoch, batch) alone, so that a resumed run sees the same batches.
+    """
     pixels, labels = data
     one_hot = np.eye(classes, dtype=np.float32)
     weights = sample_weights(labels, config.balance, config.balance_floor)
     strong = is_small(labels, config.balance_floor) & (config.balance == "augment")
-    steps = _epoch_images(config, labels) // config.batch_size
-
-    class Batches(keras.utils.PyDataset):
-        """Everything random depends on (seed, epoch, batch) alone, so that a resumed run sees the same batches."""
-
-        def __init__(self) -> None:
-            super().__init__(workers=1, max_queue_size=4)
-            self._start_epoch(first_epoch)
-
-        def _start_epoch(self, epoch: int) -> None:
-            self.epoch = epoch
-            rng = np.random.default_rng((config.seed, 0, epoch))
-            self.order = epoch_rows(labels, config.balance, config.balance_floor, config.least_images, rng)
-            self.flips = mirrored(len(pixels), epoch, config.seed)
-
-        def __len__(self) -> int:
-            return steps
-
-        def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-            rows = self.order[index * config.batch_size : (index + 1) * config.batch_size]
-            rng = np.random.default_rng((config.seed, 2, self.epoch, index))
-            flips = self.flips[rows] if config.flip else np.zeros(len(rows), bool)
-            images = cutout(augmented(pixels[rows], flips, config.translate, rng), config.cutout, rng)
+    for epoch in range(first_epoch, config.epochs):
+        order = epoch_rows(
+            labels,
+            config.balance,
+            config.balance_floor,
+            config.least_images,
+            np.random.default_rng((config.seed, 0, epoch)),
+        )
+        flipped = mirrored(len(pixels), epoch, config.seed) & config.flip
+        for index in range(_epoch_images(config, labels) // config.batch_size):
+            rows = order[index * config.batch_size : (index + 1) * config.batch_size]
+            rng = np.random.default_rng((config.seed, 2, epoch, index))
+            images = cutout(augmented(pixels[rows], flipped[rows], config.translate, rng), config.cutout, rng)
             if strong[rows].any():
                 images[strong[rows]] = vary(images[strong[rows]], rng)
-            return images, one_hot[labels[rows]], weights[rows]
+            yield images, one_hot[labels[rows]], weights[rows]
 
-        def on_epoch_end(self) -> None:
-            self._start_epoch(self.epoch + 1)
 
-    return Batches()
+def _ahead(items: Iterator[T], count: int = 4) -> Iterator[T]:
+    """``items``, made by a thread that is at most ``count`` of them ahead.
+
+    Keras' own (`PyDataset`) stands still between two epochs now and then, for up to a minute.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        waiting: deque[Future[T | None]] = deque(thread.submit(next, items, None) for _ in range(count))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, items, None))
+            yield item
 
 
 def _bookkeeping(

@@ -56,6 +56,35 @@ def test_one_lone_photo_is_scored_alone() -> None:
     asyncio.run(main())
 
 
+def test_who_is_alone_is_answered_in_the_calling_thread_and_who_is_not_waits_his_turn() -> None:
+    here: list[int] = []
+    seen: list[int] = []
+
+    def at_once(pixels: np.ndarray) -> Scores:
+        here.append(int(pixels[0, 0, 0, 0]))
+        if (pixels == 255).any():
+            raise RuntimeError("the network failed")
+        return scores(pixels)
+
+    async def main() -> None:
+        score = Recording()
+        batcher = MicroBatcher(score, 8, 100, observe=lambda photos, _: seen.append(photos), here=at_once)
+        [answer] = await batcher.submit([photo(1)], alone=True)
+        assert (float(answer.energy[0]), here, score.batches, seen) == (1.0, [1], [], [1])
+        with pytest.raises(ApiError) as raised:
+            await batcher.submit([photo(255)], alone=True)
+        assert (raised.value.status, raised.value.code) == (503, "network_unavailable")
+        busy = asyncio.create_task(batcher.submit([photo(2)]))
+        while not score.batches:
+            await asyncio.sleep(0)
+        await batcher.submit([photo(3)], alone=True)
+        await batcher.submit([photo(4), photo(5)], alone=True)
+        await busy
+        assert (here, score.batches) == ([1, 255], [1, 1, 2])
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_is_answered_503_with_retry_after() -> None:
     async def main() -> None:
         batcher = MicroBatcher(Recording(), max_batch=1, max_queue=4)
