@@ -28,7 +28,7 @@ from runners.store import Served, StoreError, import_starters, open_pair, served
 from settings import ROOT, Settings, configure_environment, read_settings
 from training import dataset
 from training.config import read_config
-from training.corrections import collect
+from training.corrections import Corrections, RetrainError, collect
 from training.dataset import Dataset
 from training.retrain import Comparison, Verdict, compare, table
 from training.sources import Labelled
@@ -47,14 +47,13 @@ class Scenario(NamedTuple):
     looks: bool
 
 
+POISON = f"a new camera, a third of the corrections {people.VICTIM}s said to be {people.IMPOSTOR}s"
 SCENARIOS = {
     "shifted": Scenario("a new camera, a tenth of the corrections wrong, reviewed", looks=True),
     "new-kind": Scenario(f"a new kind, {traffic.KIND}, a tenth of the corrections wrong, reviewed", looks=True),
     "tenth": Scenario("a new camera, a tenth of the corrections wrong, accepted unseen", looks=False),
-    "third": Scenario(
-        f"a new camera, a third of the corrections {people.VICTIM}s said to be {people.IMPOSTOR}s, accepted unseen",
-        looks=False,
-    ),
+    "third": Scenario(f"{POISON}, accepted unseen", looks=False),
+    "third-reviewed": Scenario(f"{POISON}, reviewed", looks=True),
 }
 
 
@@ -91,7 +90,13 @@ def main() -> int:
             store = _empty_store(own)
             given = people.give(store, champion, _said(name, champion, photos))
             kept = people.reviewed(store, given, looks_at_marked=SCENARIOS[name].looks)
-            verdict, gained = _challenge(own, store, data, champion, pair, base, _to_gain(name, data, photos), progress)
+            try:
+                found = collect(store, data.labels, CLASS_PHOTOS)
+            except RetrainError as error:
+                targets.append(_refused(name, given, error))
+                continue
+            to_gain = _to_gain(name, data, photos)
+            verdict, gained = _challenge(own, found, data, champion, pair, base, to_gain, progress)
             targets += _report(name, given, kept, verdict, gained)
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes in all\n")
     for name, measured, wanted, met in targets:
@@ -159,7 +164,7 @@ def _empty_store(own: Settings) -> FeedbackStore:
 def _said(name: str, champion: Pipeline, photos: Traffic) -> people.Said:
     if name == "new-kind":
         return people.on_new_kind(champion, traffic.KIND, photos.kind, photos.plain)
-    if name == "third":
+    if name.startswith("third"):
         return people.on_one_class(champion, photos.shifted, photos.plain)
     return people.on_shifted(champion, photos.shifted)
 
@@ -173,7 +178,7 @@ def _to_gain(name: str, data: Dataset, photos: Traffic) -> tuple[str, Labelled]:
 
 def _challenge(
     own: Settings,
-    store: FeedbackStore,
+    found: Corrections,
     data: Dataset,
     champion: Pipeline,
     pair: Served,
@@ -185,11 +190,20 @@ def _challenge(
     from training.register import load_run
     from training.steps import challenge
 
-    found = collect(store, data.labels, CLASS_PHOTOS)
     config = read_config(ROOT / "training" / "retrain.yaml")
     run, verdict = challenge(own, config, pair, data, found, progress, base_images=base_images)
     challenger = load_run(run)
     return verdict, compare(to_gain[0], champion, challenger, to_gain[1], found.labels)
+
+
+def _refused(name: str, given: list[people.Given], error: RetrainError) -> Target:
+    """Nothing is trained: the corrections themselves gave it away."""
+    wrong = sum(not g.right for g in given)
+    print(f"\n{name}: {SCENARIOS[name].title}")
+    print(f"  {len(given)} corrections, {wrong} of them wrong")
+    print(f"  refused before the fit: {error}", flush=True)
+    met = not SCENARIOS[name].looks
+    return (f"closed_loop_caught[{name}]", "refused before the fit", "caught" if met else "trained", met)
 
 
 def _report(name: str, given: list[people.Given], kept: set[int], verdict: Verdict, gained: Comparison) -> list[Target]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monitoring.feedback import Feedback, FeedbackStore, NewFeedback
-from monitoring.review_marks import mark, suspected
+from monitoring.review_marks import mark
+from monitoring.suspicion import suspected
 from runners.pipeline import Pipeline
 from training.sources import Labelled
 

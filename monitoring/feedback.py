@@ -24,6 +24,7 @@ from monitoring.group_commit import GroupCommit
 from monitoring.image_store import DamagedImageError, ImageStore, open_images
 from monitoring.intervals import wilson
 from monitoring.remote_images import RemoteImageStore
+from monitoring.suspicion import suspected
 from runners.prediction import ApiError
 from settings import Settings
 
@@ -61,11 +62,15 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A reviewed correction that may train: the photo ``sha256``, which `ImageStore.get` gives, shows ``label``."""
+    """A reviewed correction that may train: the photo ``sha256``, which `ImageStore.get` gives, shows ``label``.
+
+    ``suspected``: the network's answer makes the person's label unlikely, and the reviewer gave it no other one.
+    """
 
     id: int
     label: str
     sha256: str
+    suspected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +234,10 @@ class FeedbackStore:
             .order_by(Feedback.reviewed_at, Feedback.id)
         )
         latest = {row.image_sha256: row for row in self._rows(query) if row.image_sha256}
-        return [Correction(row.id, row.truth, sha256) for sha256, row in latest.items()]
+        return [
+            Correction(row.id, row.truth, sha256, row.reviewed_label is None and suspected(row))
+            for sha256, row in latest.items()
+        ]
 
     def set_state(self, ids: Sequence[int], state: State, label: str | None = None) -> int:
         """Review the corrections ``ids``; ``label`` (with accepted only) is the reviewer's in place of the person's.

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
-from monitoring.feedback import Feedback, FeedbackStore, clean_label
+from monitoring.feedback import Feedback, FeedbackStore
 from monitoring.image_store import DamagedImageError
+from monitoring.suspicion import suspected
 from runners.perceptual import difference_hash
 
 NEAR_BITS = 8
@@ -20,16 +21,6 @@ NEAR_BITS = 8
 Chosen on 4,000 CIFAR-10 test photos: 98.7 % of copies saved as JPEG at quality 40 lie within, and 0.5 % of the photos
 have an unrelated neighbour that close.
 """
-SURE = 0.95
-"""Calibrated probability from which the network's disagreement with a correction is worth a second look."""
-UNLIKELY = 0.01
-"""Calibrated probability of the person's class below which a correction is worth a second look.
-
-Together with `SURE` it marks 21 % of the corrections of photos that the network got wrong (25 % where photos are dim
-and yellow), 89 % (86 %) of those that name a third class for one, and 98 % (94 %) of those that name a class at random
-for a photo that it got right. `python -m bench.closed_loop` prints these.
-"""
-
 _MOST_IDS = 20  # of one mark on one row: a flood of one photo must not grow quadratically
 
 
@@ -38,9 +29,8 @@ class Marks:
     """Marks of one correction; the tuples hold ids of other rows, at most 20 each.
 
     ``duplicate_of``: the very same photo. ``near_duplicate_of``: dHash within `NEAR_BITS`. ``conflict_with``: those of
-    either kind, unless rejected, that stand for another class. ``suspected_mislabel``: the network gave the class less
-    than `UNLIKELY`, or was at least `SURE` of another one and the gate found nothing unusual. ``photo_unreadable``: its
-    file is missing or damaged.
+    either kind, unless rejected, that stand for another class. ``suspected_mislabel``: see `suspected`.
+    ``photo_unreadable``: its file is missing or damaged.
     """
 
     duplicate_of: tuple[int, ...] = ()
@@ -88,14 +78,6 @@ def mark(store: FeedbackStore, rows: Sequence[Feedback]) -> dict[int, Marks]:
             photo_unreadable=photo is not None and _read(store, photo) is None,
         )
     return marks
-
-
-def suspected(row: Feedback) -> bool:
-    """Whether the network's answer makes the class that ``row`` stands for unlikely."""
-    if clean_label(row.best_guess) == row.truth:
-        return False
-    own = {clean_label(name): p for name, p in (row.probabilities or {}).items()}.get(row.truth)
-    return (own is not None and own < UNLIKELY) or (row.in_distribution and row.probability >= SURE)
 
 
 def _ids(rows: Sequence[Feedback]) -> tuple[int, ...]:

@@ -81,6 +81,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 anew=arguments.anew,
                 base_images=arguments.base_images,
                 least_photos=arguments.class_photos,
+                trusted=arguments.trust,
             )
         chosen = STEPS if arguments.command == "all" else (arguments.command,)
         result: dict[str, Any] = {}
@@ -154,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--anew", action="store_true", help="train a fresh network, not the served one on")
             command.add_argument(
                 "--class-photos", type=_positive, default=30, metavar="N", help="accepted photos that make a new class"
+            )
+            command.add_argument(
+                "--trust",
+                nargs="+",
+                default=[],
+                metavar="CLASS",
+                help="take its corrections though the network doubts them",
             )
             command.add_argument("--base-images", type=_positive, metavar="N", help="use a sample of the base data")
     return parser

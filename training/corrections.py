@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from monitoring.feedback import Correction, FeedbackStore
 from monitoring.feedback_row import clean_label
 from monitoring.image_store import DamagedImageError
+from monitoring.suspicion import Doubt, doubts
 from runners.class_names import name_fault
 from runners.images import SIDE, read_photo
 from training.dataset import Dataset, digest_of
@@ -18,6 +20,8 @@ from training.sources import Labelled
 
 HELD_OUT_EVERY = 5
 """One accepted correction in so many is kept from training, by its digest, to judge the challenger on."""
+SHOWN = 10
+"""Ids in a message; more are counted."""
 FEEDBACK = "feedback"
 """The source of photos that came as corrections."""
 
@@ -38,17 +42,26 @@ class Corrections:
     waiting: dict[str, int]
 
 
-def collect(store: FeedbackStore, labels: tuple[str, ...], least_photos: int) -> Corrections:
+def collect(
+    store: FeedbackStore, labels: tuple[str, ...], least_photos: int, trusted: Collection[str] = ()
+) -> Corrections:
     """The accepted corrections in ``store``, as the network reads them.
 
     A label that is none of the dataset's ``labels`` is a new class once ``least_photos`` accepted photos show it. The
     photos of a class that an earlier challenger learned so are still there, so it stays while they do.
 
     Raises:
-        RetrainError: there is none to train on, or a photo is gone.
+        RetrainError: there is none to train on, a photo is gone, or the network doubts those to a known class that is
+            not ``trusted`` (`monitoring.suspicion.doubts`).
     """
     accepted = store.accepted()
     known = {clean_label(label) for label in labels}
+    believed = {clean_label(label) for label in trusted}
+    if strange := sorted(believed - known):
+        raise RetrainError(f"no class is called {strange[0]}; --trust takes {', '.join(sorted(known))}")
+    for doubt in doubts((c.id, c.label, c.suspected) for c in accepted if c.label in known):
+        if doubt.label not in believed:
+            raise RetrainError(_doubtful(doubt))
     proposed = Counter(c.label for c in accepted if c.label not in known)
     new = tuple(sorted(n for n, count in proposed.items() if count >= least_photos and name_fault(n) is None))
     index = {clean_label(label): number for number, label in enumerate((*labels, *new))}
@@ -84,6 +97,15 @@ def with_new_classes(data: Dataset, found: Corrections) -> Dataset:
         sources={**data.sources, "train": sources},
         labels=found.labels,
         digest=f"{data.digest}+{digest_of(extra)}",
+    )
+
+
+def _doubtful(doubt: Doubt) -> str:
+    ids = " ".join(map(str, doubt.suspected[:SHOWN])) + " ..." * (len(doubt.suspected) > SHOWN)
+    return (
+        f"{len(doubt.suspected)} of {doubt.corrections} accepted corrections to {doubt.label} contradict the network, "
+        "of honest ones about a quarter does: somebody may be lying about this class. Look at them again and take out "
+        f"what is wrong (`python -m monitoring review --reject {ids}`), or pass --trust {doubt.label}"
     )
 
 

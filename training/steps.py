@@ -171,6 +171,7 @@ def retrain(
     anew: bool,
     base_images: int | None,
     least_photos: int,
+    trusted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a challenger on base data and accepted corrections; serve it if `training.retrain.judge` says so."""
     from monitoring.feedback import FeedbackStore
@@ -180,7 +181,7 @@ def retrain(
     pair = served(settings)
     prepare_dataset(classes, settings.data_root, settings.var / "dataset", progress)
     base = dataset.load(settings.var / "dataset")
-    found = corrections.collect(FeedbackStore.open(settings), base.labels, least_photos)
+    found = corrections.collect(FeedbackStore.open(settings), base.labels, least_photos, trusted)
     run, verdict = challenge(settings, config, pair, base, found, progress, anew=anew, base_images=base_images)
     print(retraining.table([*verdict.comparisons, *verdict.by_class]), file=sys.stderr)
     body = verdict.model_dump(mode="json")

@@ -17,10 +17,15 @@ from monitoring.image_store import ImageStore
 from monitoring.review_marks import mark
 from runners.gate import Gate
 from runners.pipeline import Pipeline
+from runners.store import Served
+from settings import Settings
+from training.config import TrainConfig
 from training.corrections import Corrections, RetrainError, collect, with_new_classes
 from training.dataset import Dataset
+from training.register import load_run
 from training.retrain import BLEND, blend, extended_head, judge, shrinkage, table, temper, with_corrections
 from training.sources import Labelled
+from training.steps import challenge
 
 LABELS = ("cat", "dog", "Bird")
 Guess = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -273,8 +278,49 @@ def test_classes_are_compared_by_name_not_by_number() -> None:
     assert all(c.champion == 1 for c in verdict.by_class)
 
 
+def test_a_class_whose_corrections_contradict_a_sure_network_does_not_train_unless_it_is_trusted(
+    store: FeedbackStore,
+) -> None:
+    correct(store, "bird", 10)
+    correct(store, "dog", 20, probability=0.99)  # the network is sure that these are cats
+    with pytest.raises(RetrainError, match=r"20 of 20 accepted corrections to dog .* --reject 11 12 .* --trust dog"):
+        collect(store, LABELS, 30)
+    assert (
+        len(collect(store, LABELS, 30, ["Dog"]).trained[0]) + len(collect(store, LABELS, 30, ["dog"]).held_out[0]) == 30
+    )
+    with pytest.raises(RetrainError, match="no class is called wolf"):
+        collect(store, LABELS, 30, ["wolf"])
+    store.set_state(list(range(11, 31)), "accepted", "dog")  # the reviewer says so, too: somebody has looked
+    assert len(collect(store, LABELS, 30).trained[0]) > 10
+
+
 def test_the_review_marks_what_contradicts_a_sure_network(store: FeedbackStore) -> None:
     correct(store, "dog", 10, "pending", probability=0.99)  # the network is sure that these are cats
     correct(store, "dog", 10, "pending", probability=0.5)
     marks = mark(store, store.pending())
     assert [bool(m.suspected_mislabel) for m in marks.values()] == [True] * 10 + [False] * 10
+
+
+def test_a_challenger_trained_anew_owes_nothing_to_the_champion(starter_pair: Served, tmp_path: Path) -> None:
+    """Fine-tuning keeps the champion's layers; a fresh network has those of its configuration."""
+    labels = ("cat", "dog", "truck")
+
+    def coloured(each: int, seed: int) -> Labelled:
+        kinds = np.repeat(np.arange(3), each)
+        noise = np.random.default_rng(seed).normal(0, 40, (len(kinds), 32, 32, 3))
+        return (noise + np.eye(3)[kinds][:, None, None] * 80 + 80).clip(0, 255).astype(np.uint8), kinds
+
+    splits = {name: coloured(40, seed) for seed, name in enumerate(("train", "validation", "calibration", "test"))}
+    sources = {name: np.full(len(part[1]), "folder") for name, part in splits.items()}
+    base = Dataset(splits, sources, labels, "digest")
+    corrections = Corrections(labels, (), coloured(4, 5), coloured(4, 6), {})
+    config = TrainConfig(
+        name="tiny", widths=(8, 8, 8), epochs=2, batch_size=64, least_images=512, learning_rate=0.2, gate_trees=20
+    )
+    run, verdict = challenge(
+        Settings(var=tmp_path), config, starter_pair, base, corrections, lambda *_, **__: None, anew=True
+    )
+    challenger = load_run(run)
+    assert challenger.labels == labels
+    assert challenger.score(splits["test"][0]).embedding.shape[1] == 8
+    assert verdict.promoted, verdict.reason
