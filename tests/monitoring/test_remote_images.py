@@ -13,7 +13,7 @@ from monitoring.feedback import FeedbackStore, NewFeedback
 from monitoring.image_store import DamagedImageError, ImageStore, open_images
 from monitoring.remote_images import RemoteImageStore
 from runners.prediction import ApiError
-from settings import Settings
+from settings import ROOT, Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -38,10 +38,19 @@ def test_paths_and_file_urls_are_folders_and_anything_else_is_remote(tmp_path: P
     assert isinstance(open_images(url), RemoteImageStore)
 
 
-@pytest.mark.parametrize("address", ["nonsense://bucket", "s3://bucket/photos"])
+@pytest.mark.parametrize("address", ["nonsense://bucket", "gs://bucket/photos"])
 def test_a_url_without_its_package_is_refused_in_a_sentence(address: str) -> None:
     with pytest.raises(ValueError, match=r"image store .*is not usable"):
         open_images(address)
+
+
+def test_s3_comes_with_the_service_and_nobody_is_asked_before_the_first_photo() -> None:
+    found = open_images("s3://bucket/photos")
+    assert isinstance(found, RemoteImageStore)
+    assert type(found._files).__module__ == "s3fs.core"
+    sha256 = hashlib.sha256(PNG).hexdigest()
+    assert found.place(sha256) == f"s3://bucket/photos/{sha256[:2]}/{sha256[2:4]}/{sha256}.png"
+    assert "\ns3fs==" in (ROOT / "requirements-serving.lock").read_text(), "the image has it too"
 
 
 def test_what_is_put_is_found_by_the_digest_of_its_bytes(store: RemoteImageStore, url: str) -> None:
