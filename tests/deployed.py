@@ -108,7 +108,7 @@ def sample_names() -> set[str]:
     from runners.prediction import ApiError, ModelTags
 
     class Watched:
-        depth = rows_recorded = rows_dropped = windows_flushed = windows_sent = 0
+        depth = rows_recorded = rows_dropped = windows_flushed = windows_sent = kept = lost = 0
         feedback_ok, ended, last_error = True, False, None
 
     metrics = Metrics()
@@ -116,7 +116,7 @@ def sample_names() -> set[str]:
     metrics.refused(ApiError(400, "not_an_image", ""))
     metrics.batch(1, 0.1)
     metrics.serve(Settings(_env_file=None), ModelTags(cnn="c", forest="f"), ["cat"])  # type: ignore[call-arg]
-    metrics.watch(Watched(), Watched(), Watched())  # type: ignore[arg-type]
+    metrics.watch(Watched(), Watched(), Watched(), Watched())  # type: ignore[arg-type]
     families = text_string_to_metric_families(metrics.text().decode())
     names = {sample.name for family in families for sample in family.samples}
     return names | {rule["record"] for rule in rules() if "record" in rule} | {"up"}

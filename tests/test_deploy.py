@@ -54,6 +54,146 @@ def test_every_manifest_is_valid(variants: dict[str, list[Manifest]]) -> None:
         kubernetes_validate.validate(wrong, LATEST, strict=True)
 
 
+KNATIVE_KEYS = {
+    "service": {"apiVersion", "kind", "metadata", "spec"},
+    "metadata": {"name", "namespace", "labels", "annotations"},
+    "spec": {"template", "traffic"},
+    "template": {"metadata", "spec"},
+    "template metadata": {"name", "labels", "annotations"},
+    "revision": {
+        *("containers", "volumes", "serviceAccountName", "imagePullSecrets", "enableServiceLinks", "securityContext"),
+        *("automountServiceAccountToken", "containerConcurrency", "timeoutSeconds", "responseStartTimeoutSeconds"),
+        "idleTimeoutSeconds",
+    },
+    "container": {
+        *("name", "image", "imagePullPolicy", "args", "command", "env", "envFrom", "workingDir", "ports", "resources"),
+        *("livenessProbe", "readinessProbe", "startupProbe", "securityContext", "volumeMounts"),
+        *("terminationMessagePath", "terminationMessagePolicy"),
+    },
+    "port": {"name", "containerPort", "protocol"},
+    "probe": {
+        *("httpGet", "exec", "tcpSocket", "grpc", "initialDelaySeconds", "timeoutSeconds", "periodSeconds"),
+        *("successThreshold", "failureThreshold"),
+    },
+    "volume": {"name", "secret", "configMap", "projected", "emptyDir"},
+}
+"""What Knative Serving v1 takes, of a pod less than Kubernetes does, with ``kubernetes.podspec-securitycontext`` as the
+one feature that was enabled. No package carries its schema."""
+WHOLE, TIME = r"\d+", r"\d+(\.\d+)?(ms|s|m|h)"
+KNATIVE_ANNOTATIONS = {
+    "class": r"(kpa|hpa)\.autoscaling\.knative\.dev",
+    "metric": "concurrency|rps|cpu|memory",
+    "target": r"\d+(\.\d+)?",
+    "target-utilization-percentage": r"\d+(\.\d+)?",
+    "min-scale": WHOLE,
+    "max-scale": WHOLE,
+    "initial-scale": WHOLE,
+    "activation-scale": WHOLE,
+    "scale-down-delay": TIME,
+    "scale-to-zero-pod-retention-period": TIME,
+    "window": TIME,
+    "panic-window-percentage": r"\d+(\.\d+)?",
+    "panic-threshold-percentage": r"\d+(\.\d+)?",
+}
+"""Those of the autoscaler, each with what it takes; others are ignored in silence, and so is a mistyped one."""
+
+
+def check_knative_service(manifest: Manifest) -> None:
+    """Fail for whatever Knative would refuse or overlook."""
+
+    def known(part: Manifest, name: str) -> Manifest:
+        assert set(part) <= KNATIVE_KEYS[name], f"{name}: {sorted(set(part) - KNATIVE_KEYS[name])}"
+        return part
+
+    known(manifest, "service")
+    assert (manifest["apiVersion"], manifest["kind"]) == (KNATIVE, "Service")
+    known(manifest["metadata"], "metadata")
+    template = known(known(manifest["spec"], "spec")["template"], "template")
+    about = known(template["metadata"], "template metadata")
+    assert all(isinstance(value, str) for value in about["labels"].values())
+    for name, value in about["annotations"].items():
+        group, _, key = name.partition("/")
+        assert group == "autoscaling.knative.dev", name
+        assert isinstance(value, str), name
+        assert re.fullmatch(KNATIVE_ANNOTATIONS[key], value), name
+    revision = known(template["spec"], "revision")
+    assert type(revision["containerConcurrency"]) is int
+    assert 0 <= revision["containerConcurrency"] <= 1000
+    assert type(revision["timeoutSeconds"]) is int
+    assert 0 < revision["timeoutSeconds"] <= 600
+    (container,) = revision["containers"]
+    for name, part in known(container, "container").items():
+        if name.endswith("Probe"):
+            known(part, "probe")
+    (port,) = container["ports"]
+    assert known(port, "port").get("name", "") in ("", "http1", "h2c")
+    assert "PORT" not in {entry["name"] for entry in container.get("env", [])}, "that is Knative's to set"
+    for volume in revision["volumes"]:
+        known(volume, "volume")
+
+
+def test_the_knative_service_is_one_that_knative_takes(variants: dict[str, list[Manifest]]) -> None:
+    (service,) = (m for m in variants["overlays/serverless"] if m["apiVersion"] == KNATIVE)
+    check_knative_service(service)
+    template = ("spec", "template")
+    for path, value in (
+        (("apiVersion",), "serving.knative.dev/v1beta1"),
+        ((*template, "metadata", "annotations", "autoscaling.knative.dev/maxScale"), "1"),
+        ((*template, "metadata", "annotations", "autoscaling.knative.dev/max-scale"), 1),
+        ((*template, "metadata", "annotations", "autoscaling.knative.dev/window"), "60"),
+        ((*template, "spec", "containerConcurrency"), "0"),
+        ((*template, "spec", "timeoutSeconds"), 3600),
+        ((*template, "spec", "terminationGracePeriodSeconds"), 30),
+        ((*template, "spec", "containers", 0, "lifecycle"), {"preStop": {"sleep": {"seconds": 5}}}),
+        ((*template, "spec", "containers", 0, "ports", 0, "name"), "http"),
+        ((*template, "spec", "volumes", 0, "persistentVolumeClaim"), {"claimName": "cifar"}),
+        (("spec", "replicas"), 2),
+    ):
+        wrong = copy.deepcopy(service)
+        place = wrong
+        for step in path[:-1]:
+            place = place[step]  # type: ignore[index]
+        place[path[-1]] = value  # type: ignore[index]
+        with pytest.raises((AssertionError, KeyError)):
+            check_knative_service(wrong)
+
+
+def test_serverless_replicas_keep_nothing_of_their_own_and_the_manifest_says_what_is_kept_instead(
+    variants: dict[str, list[Manifest]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from monitoring.image_store import open_images
+    from monitoring.remote_images import RemoteImageStore
+
+    manifests = variants["overlays/serverless"]
+    assert "PersistentVolumeClaim" not in {m["kind"] for m in manifests}
+    for _, template in pods(manifests):
+        assert all(set(volume) == {"name", "emptyDir"} for volume in template["spec"]["volumes"])
+    (service,) = (m for m in manifests if m["apiVersion"] == KNATIVE)
+    scale = service["spec"]["template"]["metadata"]["annotations"]
+    assert scale["autoscaling.knative.dev/min-scale"] == "0"
+    assert int(scale["autoscaling.knative.dev/max-scale"]) > 1
+    (public,) = (m["data"] for m in manifests if m["kind"] == "ConfigMap")
+    (secret, _) = (m["stringData"] for m in load(KUBERNETES / "secret.example.yaml"))
+    for name, value in {**public, **secret}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    assert settings.keep_images == "all", "else feedback is a matter of the replica that predicted"
+    assert not settings.page, "what is uploaded there lies on one replica"
+    images = open_images(settings.images)
+    assert isinstance(images, RemoteImageStore)
+    assert images._files.protocol == ("s3", "s3a")
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= set(secret)
+    assert json.loads(public["FSSPEC_S3"])["config_kwargs"]["connect_timeout"] < 5
+    assert settings.retention_days <= 7
+    assert ("CronJob", "cifar-purge") in {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    (egress,) = (
+        m["spec"]["egress"] for m in manifests if (m["kind"], m["metadata"]["name"]) == ("NetworkPolicy", "cifar")
+    )
+    assert 443 in {port["port"] for rule in egress for port in rule["ports"]}
+    for path in (KUBERNETES / "overlays" / "serverless" / "kustomization.yaml", ROOT / "docs" / "operations.md"):
+        assert "PHOTO OF EVERY PREDICTION IS KEPT" in path.read_text(), path.name
+
+
 def test_variants_differ_in_what_they_are_for(variants: dict[str, list[Manifest]]) -> None:
     kinds = {name: {(m["apiVersion"], m["kind"]) for m in variants[name]} for name in VARIANTS}
     scaled = {("autoscaling/v2", "HorizontalPodAutoscaler"), ("policy/v1", "PodDisruptionBudget")}

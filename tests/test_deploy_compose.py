@@ -66,8 +66,8 @@ def test_dashboard_and_scrapes_lead_to_the_service() -> None:
 COMPOSE_KEYS = {
     "": {"name", "services", "volumes", "secrets"},
     "service": {
-        *("image", "build", "restart", "user", "read_only", "cap_drop", "security_opt", "tmpfs", "volumes", "ports"),
-        *("environment", "stop_grace_period", "healthcheck", "depends_on", "command", "secrets"),
+        *("image", "build", "pull_policy", "restart", "user", "read_only", "cap_drop", "security_opt", "tmpfs"),
+        *("volumes", "ports", "environment", "stop_grace_period", "healthcheck", "depends_on", "command", "secrets"),
     },
     "healthcheck": {"test", "interval", "timeout", "retries", "start_period", "start_interval"},
 }
@@ -100,6 +100,7 @@ def test_the_compose_file_is_consistent() -> None:
             assert secret in compose["secrets"]
     assert used == set(compose["volumes"])
     cifar = services["cifar"]
+    assert cifar["pull_policy"] == "never"
     assert cifar["read_only"] is True
     assert cifar["user"] == "10001:10001"
     assert [volume.split(":")[1] for volume in cifar["volumes"]] == [cifar["environment"]["CIFAR_VAR"]]
@@ -119,9 +120,10 @@ def test_the_example_of_the_environment_file_has_what_compose_asks_for(monkeypat
     (compose,) = load(DEPLOY / "compose.yaml")
     asked = set(re.findall(r"\$\{(\w+)", text)) | {secret["environment"] for secret in compose["secrets"].values()}
     assert asked == set(example)
+    assert set(re.findall(r"\$\{\w+(.*?)\}", text)) == {":?see deploy/.env.example"}
     assert example["METRICS_TOKEN"] in json.loads(example["CIFAR_API_TOKENS"])
     for name, value in compose["services"]["cifar"]["environment"].items():
-        monkeypatch.setenv(name, re.sub(r"\$\{(\w+):\?\}", lambda m: example[m[1]], value))
+        monkeypatch.setenv(name, re.sub(r"\$\{(\w+):\?[^}]*\}", lambda m: example[m[1]], value))
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     assert settings.owner_token is not None
     assert settings.database == "postgresql+psycopg://cifar:replacethispassword@postgres:5432/cifar?connect_timeout=5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,43 @@ def test_the_service_keeps_photos_and_takes_feedback_on_them_after_a_restart(tmp
         async with strict.client() as client:
             late = await client.post("/feedback", json=body | {"prediction_id": ids[0]})
             assert late.status_code == 404, "kept, but too old for feedback"
+
+    asyncio.run(main())
+
+
+def test_feedback_is_taken_by_a_replica_that_shares_no_more_than_database_and_photos(
+    place: Settings, tmp_path: Path
+) -> None:
+    """As where replicas come and go: one predicts, another one is asked, and a third when both have gone."""
+    shared = {"database_url": place.database, "image_store": f"memory://replicas-{uuid.uuid4().hex}/photos"}
+
+    async def main() -> None:
+        first, second = (world(tmp_path / name, keep_images="all", **shared) for name in ("first", "second"))
+        assert first.keeper is not None
+        first.keeper.start()
+        async with first.client() as here, second.client() as there:
+            seen = (await classify(here, photo(200))).json()["prediction_id"]
+            await asyncio.to_thread(until, lambda: first.keeper.kept == 1)
+            body = {"prediction_id": seen, "correct": False, "label": "mug"}
+            stored, again = [await client.post("/feedback", json=body) for client in (there, here)]
+            assert (stored.status_code, stored.json()) == (200, again.json())
+            late = (await classify(here, photo(10))).json()["prediction_id"]
+        await asyncio.to_thread(first.keeper.close, 60)  # what it does when it is told to go
+
+        third = world(tmp_path / "third", keep_images="all", **shared)
+        async with third.client() as client:
+            assert (await client.post("/feedback", json={"prediction_id": late, "correct": True})).status_code == 200
+            assert (await client.delete(f"/feedback/{seen}")).status_code == 200
+            assert (await client.post("/feedback", json=body)).status_code == 404, "taken back, photo and prediction"
+        store = third.handlers._feedback
+        assert store.counts() == {"confirmed": 1, "pending": 0, "accepted": 0, "rejected": 0}
+        assert [store.images.get(sha256) for sha256 in store.images.digests()] == [archive_png(photo(10))]
+        assert not list(tmp_path.rglob("images")), "no photo beside the shared ones"
+
+        alone = world(tmp_path / "alone", **shared)
+        async with alone.client() as client:
+            missing = await client.post("/feedback", json={"prediction_id": late, "correct": True})
+            assert (missing.status_code, alone.settings.keep_images) == (404, "feedback"), "so it needs the setting"
 
     asyncio.run(main())
 
