@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -72,10 +74,31 @@ def test_it_carries_code_both_models_and_the_reference_profile_but_no_tests(buil
 def test_it_serves_from_an_empty_folder(built: Built, tmp_path: Path) -> None:
     home, printed = built
     photo = png(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
-    own = {"BENTOML_HOME": str(home), "CIFAR_VAR": "", "PWD": str(tmp_path), "CIFAR_PAGE": "false"}
+    own = {"BENTOML_HOME": str(home), "CIFAR_VAR": "", "PWD": str(tmp_path)}
     with server(tmp_path, target=printed["bento"], cwd=tmp_path, **own) as (client, *_):
         answer = client.post("/classify", files={"image": ("p.png", photo)}).json()
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert client.post("/feedback", json={"prediction_id": answer["prediction_id"], "correct": True}).is_success
+        check_page(client)
     assert (tmp_path / "var" / "feedback.db").is_file()
     assert not os.path.lexists(folder(home, printed["bento"]) / "src" / "var")
+
+
+def check_page(client: httpx.Client) -> None:
+    """The page is served with all that is ours on it, and with Gradio's own script."""
+    page = client.get("/ui/")
+    assert page.status_code == 200
+    (script,) = re.findall(r'src="\./(assets/index-[\w-]+\.js)"', page.text)
+    assert client.get(f"/ui/{script}").headers["content-type"].startswith("application/javascript")
+    configured = "\n".join(words(client.get("/ui/config").json()))
+    for path in [*(ROOT / "ui").glob("*.js"), ROOT / "ui" / "page.css"]:
+        assert path.read_text().strip() in configured, path.name
+
+
+def words(tree: object) -> Iterator[str]:
+    """Every text in what JSON can hold."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from words(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 
 import pytest
 
@@ -39,13 +40,24 @@ def test_every_error_code_is_documented() -> None:
         assert f"`{name}`" in text("docs/api.md"), name
 
 
-def test_every_make_target_of_the_readme_exists() -> None:
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def targets() -> set[str]:
+    """Everything that `make` may be asked for by name."""
     makefile = text("Makefile")
     [benches] = re.findall(r"addprefix bench-,([a-z -]+)\)", makefile)
     known = {name for line in re.findall(r"^([a-z][a-z -]*):", makefile, re.M) for name in line.split()}
-    known |= {f"bench-{name}" for name in benches.split()}
-    for name in re.findall(r"make ([a-z-]+)", text("README.md")):
-        assert name in known, name
+    return known | {f"bench-{name}" for name in benches.split()}
+
+
+def test_make_targets_and_pages_name_each_other() -> None:
+    written = "\n".join(path.read_text() for path in pages())
+    named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", written, re.M))
+    assert named - targets() == set(), "documented, but not in the Makefile"
+    assert targets() - named == set(), "in the Makefile, but not documented"
+    assert {"format", "lock", "clean", "bench-gate-training"} <= targets()
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
@@ -63,9 +75,21 @@ def commands() -> list[tuple[str, argparse.ArgumentParser]]:
     return found
 
 
+def sections_about(name: str) -> str:
+    """What stands between two headings, where the command ``name`` is named there; its own page may call it short."""
+    _, _, room, *rest = name.split()
+    short = rf"|`{rest[0]}[` ]" if rest else ""
+    found = []
+    for path in pages():
+        pattern = rf"{name}\b" + (short if path.stem == room else "")
+        parts = re.split(r"^(?=#+ )", path.read_text(), flags=re.M)
+        found += [part for part in parts if re.search(pattern, part)]
+    return "\n".join(found)
+
+
 @pytest.mark.parametrize(("name", "parser"), commands(), ids=lambda value: value if isinstance(value, str) else "")
-def test_every_command_and_option_is_documented(name: str, parser: argparse.ArgumentParser) -> None:
-    written = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    assert re.search(rf"{name}\b", written) or f"\n| `{name.split()[-1]}` |" in text("docs/training.md")
-    for option in {o for action in parser._actions for o in action.option_strings if o.startswith("--")} - {"--help"}:
-        assert re.search(rf"{option}(?![\w-])", written), f"{name} {option}"
+def test_every_command_is_documented_and_its_options_beside_it(name: str, parser: argparse.ArgumentParser) -> None:
+    written = sections_about(name)
+    assert written, name
+    options = {o for action in parser._actions for o in action.option_strings if o.startswith("--")} - {"--help"}
+    assert sorted(o for o in options if not re.search(rf"{o}(?![\w-])", written)) == []

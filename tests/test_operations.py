@@ -11,31 +11,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from monitoring.feedback import Feedback, FeedbackStore, NewFeedback
 from settings import ROOT, Settings
 from tests.deployed import DEPLOY, sample_names
+from tests.postgres import server
+
+
+def answer(prediction_id: str) -> NewFeedback:
+    return NewFeedback(
+        prediction_id=prediction_id,
+        correct=False,
+        label="dog",
+        predicted_label="cat",
+        best_guess="cat",
+        probability=0.6,
+        in_distribution=True,
+        ood_p_value=0.5,
+        cnn_tag="cifar_cnn:test",
+        image=b"a photo",
+    )
 
 
 def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
     from monitoring import tracking
-    from monitoring.feedback import FeedbackStore, NewFeedback
 
     settings = Settings(var=tmp_path / "var", database_url=None, image_store=None, mlflow_uri=None, _env_file=None)  # type: ignore[call-arg]
     store = FeedbackStore.open(settings)
-    store.save(
-        NewFeedback(
-            prediction_id="p",
-            correct=False,
-            label="dog",
-            predicted_label="cat",
-            best_guess="cat",
-            probability=0.6,
-            in_distribution=True,
-            ood_p_value=0.5,
-            cnn_tag="cifar_cnn:test",
-            image=b"a photo",
-        )
-    )
+    store.save(answer("p"))
     run = tracking.model_run(settings, "cifar_cnn:test")
     report = tracking.log_report(settings, run, "<p>same</p>", drifted=False, smallest_p=1.0, at=datetime.now(UTC))
     (settings.bentoml_home / "models").mkdir(parents=True)
@@ -76,6 +80,53 @@ def test_a_backup_brings_everything_back(tmp_path: Path) -> None:
     assert Path(tracking.client(settings).download_artifacts(run, report)).read_text() == "<p>same</p>"
     assert (settings.bentoml_home / "models" / "latest").read_text() == "a model"
     assert (settings.var / "spool" / "window.bin").read_bytes() == b"a window"
+
+
+def documented(tool: str, database: str) -> str:
+    """The line of the operations page by which ``tool`` is run in Compose's container, without what leads there."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (line,) = re.findall(rf"^    c exec -T postgres ({tool} .*\b{database} +[<>] {database}\.dump)$", page, re.M)
+    return line
+
+
+def test_the_dump_of_the_page_brings_the_rows_back_on_an_empty_database_and_over_another_state(tmp_path: Path) -> None:
+    with server() as postgres:
+        postgres._sql("CREATE ROLE cifar SUPERUSER LOGIN")  # as the image of PostgreSQL makes it
+        for database in ("cifar", "mlflow"):
+            postgres._sql(f"CREATE DATABASE {database} OWNER cifar")
+
+        def run(tool: str) -> None:
+            env = {**os.environ, "PATH": f"{postgres.binaries}:{os.environ['PATH']}", "PGHOST": str(postgres.folder)}
+            for database in ("cifar", "mlflow"):
+                command = ["sh", "-c", documented(tool, database)]
+                done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+                assert (done.returncode, done.stderr) == (0, "")
+
+        url = f"postgresql+psycopg://cifar@/cifar?host={postgres.folder}&connect_timeout=5"
+        settings = Settings(var=tmp_path / "var", database_url=url, image_store=None, _env_file=None)  # type: ignore[call-arg]
+        store = FeedbackStore.open(settings)
+        first, second = (store.save(answer(name)).id for name in ("first", "second"))
+        assert store.set_state([second], "accepted", "wolf") == 1
+        before = facts(store)
+        run("pg_dump")
+
+        postgres._sql("DROP DATABASE cifar")
+        postgres._sql("CREATE DATABASE cifar OWNER cifar")
+        run("pg_restore")
+        again = FeedbackStore.open(settings)
+        assert facts(again) == before
+        assert [(row.id, row.label) for row in again.pending()] == [(first, "dog")]
+        assert [again.images.get(row.sha256) for row in again.accepted()] == [b"a photo"]
+        assert again.save(answer("third")).id > second, "numbers go on where they were"
+
+        run("pg_restore")
+        assert facts(again) == before, "what came after the dump is gone"
+
+
+def facts(store: FeedbackStore) -> list[dict[str, object]]:
+    """Every row, whole."""
+    with store.database.reading() as session:
+        return [dict(row) for row in session.execute(select(Feedback.__table__).order_by(Feedback.id)).mappings()]
 
 
 def test_the_changelog_keeps_its_form() -> None:
