@@ -1,5 +1,6 @@
 # The commands of the project. `make serve` and `make test` do everything that they need on a fresh machine.
 PORT ?= 3000
+MLFLOW_PORT ?= 5000
 PYTHON ?= python3
 IMAGE ?= cifar
 VENV := .venv
@@ -26,7 +27,7 @@ train: $(VENV)/.ready
 	@$(BIN)/python -m training all --config $(CONFIG) --classes $(CLASSES)
 
 mlflow: $(VENV)/.ready
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/var/mlflow.db --host 127.0.0.1 --port 5000
+	@$(BIN)/python scripts/mlflow_page.py $(MLFLOW_PORT)
 
 bento: $(VENV)/.ready
 	@$(BIN)/python -m runners starters
