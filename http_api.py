@@ -31,9 +31,10 @@ from http_models import (
 from http_observe import Observe
 from runners.prediction import ApiError, Prediction
 from settings import Settings
-from version import version
 
 Live = Annotated[bool, Query(description="one frame of many of one scene: not counted, not profiled, not kept")]
+API_VERSION = "1"
+"""Of the HTTP API, and not the product's, which no answer tells; it changes with the API, when it breaks callers."""
 EVERYWHERE = (401, 403, 408, 413, 429, 500, 503)
 """Errors that any call may answer."""
 
@@ -173,7 +174,7 @@ def add_fallback(app: FastAPI) -> None:
 
 def new_app(settings: Settings) -> FastAPI:
     """An empty application that answers every error in the JSON form of the API; ``state.metrics`` counts."""
-    app = FastAPI(title="cifar", version=version(), docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="cifar", version=API_VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.state.metrics = Metrics()
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Observe, metrics=app.state.metrics)

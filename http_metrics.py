@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Counts
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
 from runners.batching import MicroBatcher
@@ -24,6 +25,7 @@ _RECORDED = {
     "windows_flushed": "Windows put on disk.",
     "windows_sent": "Windows that MLflow has.",
 }
+_PACKAGES = {"openvino": ("openvino",), "tensorflow": ("tensorflow-cpu", "tensorflow")}
 PHOTOS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -130,7 +132,8 @@ class Metrics:
 
     def serve(self, settings: Settings, tags: ModelTags, labels: Iterable[str]) -> None:
         """Tell what is served from now on, and start the counters of new labels at 0."""
-        self._state.served = (settings.engine, settings.runners, tags.cnn, tags.forest)
+        engine = (settings.engine, engine_version(settings.engine))
+        self._state.served = (*engine, settings.runners, tags.cnn, tags.forest)
         for label in (*labels, "unknown"):
             self._labels.labels(label)
 
@@ -179,7 +182,7 @@ class _State:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         if self.served is not None:
-            names = ("engine", "runners", "cnn", "forest")
+            names = ("engine", "engine_version", "runners", "cnn", "forest")
             about = GaugeMetricFamily("cifar_served_info", "Always 1: what the labels say is served.", labels=names)
             about.add_metric(self.served, 1)
             yield about
@@ -201,6 +204,16 @@ class _State:
         total = sum((_counts(one) for one in self.recorders), Counts(self.past))
         for name, text in _RECORDED.items():
             yield CounterMetricFamily(f"cifar_monitoring_{name.removesuffix('_recorded')}", text, total[name])
+
+
+def engine_version(engine: str) -> str:
+    """The installed version of ``engine``, by its package: this process need not load what a runner runs."""
+    for package in _PACKAGES[engine]:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def _counts(recorder: Recorded) -> Counts[str]:

@@ -117,6 +117,27 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
 
+def jpeg_header(width: int, height: int) -> bytes:
+    """A grey JPEG up to where its pixels would begin."""
+    frame = struct.pack(">2sHBHHB3B", b"\xff\xc0", 11, 8, height, width, 1, 1, 0x11, 0)
+    return b"\xff\xd8" + frame + struct.pack(">2sH6B", b"\xff\xda", 8, 1, 1, 0, 0, 63, 0) + b"\xff\xd9"
+
+
+def tiff_header(width: int, height: int) -> bytes:
+    """A grey TIFF, not compressed, whose pixels are one byte."""
+    shorts = {258: 8, 259: 1, 262: 1, 277: 1}  # bits, compression, black is 0, channels
+    tags = sorted({256: width, 257: height, 273: 8, 278: height, 279: 1, **shorts}.items())
+    entries = (struct.pack("<HHII", tag, 3 if tag in shorts else 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + b"\0\0\0\0"
+
+
+def webp_header(width: int, height: int) -> bytes:
+    """A lossless WebP with its size and nothing that could be a picture."""
+    body = b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + b"\0" * 11
+    chunk = b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(chunk)) + chunk
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -124,8 +145,11 @@ def png_header(width: int, height: int) -> bytes:
         png_header(2**31 - 1, 2**31 - 1),
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 100_000, 100_000, 1, 24, 0, 0, 0, 0, 0, 0),
         b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\0;",
+        jpeg_header(65_500, 65_500),
+        tiff_header(100_000, 100_000),
+        webp_header(8000, 8000),
     ],
-    ids=["png", "png-largest", "bmp", "gif"],
+    ids=["png", "png-largest", "bmp", "gif", "jpeg", "tiff", "webp"],
 )
 def test_bombs_are_refused_before_they_are_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes

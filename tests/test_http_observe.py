@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -18,8 +19,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import http_trace
-from http_metrics import Metrics
+from http_metrics import Metrics, engine_version
 from http_observe import log_requests, request_log
+from runners.network import import_openvino
 from settings import ROOT, BadSettingError, Settings
 from tests.serving import Slow, classify, photo, world
 
@@ -47,12 +49,27 @@ def test_requests_photos_and_batches_are_counted(tmp_path: Path) -> None:
         assert here.metric("cifar_batch_photos_sum") == 8
         assert here.metric("cifar_network_seconds_count") >= 4
         assert here.metric("cifar_requests_in_progress") == 0
-        about = 'cifar_served_info{cnn="cifar_cnn:1",engine="openvino",forest="ood_forest:1",runners="inprocess"}'
+        engine = f'engine="openvino",engine_version="{engine_version("openvino")}"'
+        about = f'cifar_served_info{{cnn="cifar_cnn:1",{engine},forest="ood_forest:1",runners="inprocess"}}'
         assert here.metric(about) == 1
         assert "made" not in text
         assert len(re.findall(r'path="other"', text)) < 40, "no caller makes the metrics grow"
 
     asyncio.run(main())
+
+
+def test_the_version_of_the_engine_is_told_without_loading_it() -> None:
+    code = "import sys, http_metrics as m; print(*map(m.engine_version, ('openvino', 'tensorflow')), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    openvino, tensorflow, *loaded = done.stdout.split()
+    assert openvino == import_openvino().__version__.partition("-")[0]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tensorflow)
+    assert not {"openvino", "tensorflow", "keras"} & set(loaded)
+
+
+def test_an_engine_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("http_metrics._PACKAGES", {"tensorflow": ("no-such-package", "nor-this-one")})
+    assert engine_version("tensorflow") == "unknown"
 
 
 def test_monitoring_is_told_and_a_lost_row_shows() -> None:
@@ -93,12 +110,17 @@ class Ended:
         self.rows_recorded = rows
 
 
-def test_alerts_read_metrics_that_exist(tmp_path: Path) -> None:
-    here = world(tmp_path)
+def everything_told(tmp_path: Path) -> str:
+    """The text of `/metrics` where monitoring and the keeper of photos are on."""
+    here = world(tmp_path, keep_images="all")
     recorder = SimpleNamespace(rows_recorded=0, rows_dropped=0, windows_flushed=0, windows_sent=0, last_error=None)
-    here.app.state.metrics.watch(here.batcher, here.health, recorder)
+    here.app.state.metrics.watch(here.batcher, here.health, recorder, here.keeper)
     here.app.state.metrics.request("GET", "/labels", 200, 0.1)
-    known = {line.split("{")[0].split(" ")[0] for line in here.app.state.metrics.text().decode().splitlines()}
+    return here.app.state.metrics.text().decode()
+
+
+def test_alerts_read_metrics_that_exist(tmp_path: Path) -> None:
+    known = {line.split("{")[0].split(" ")[0] for line in everything_told(tmp_path).splitlines()}
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus-rules.yml").read_text())
     expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     named = set(re.findall(r"\bcifar_\w+", " ".join(expressions)))
@@ -107,10 +129,15 @@ def test_alerts_read_metrics_that_exist(tmp_path: Path) -> None:
     for group in rules["groups"]:
         for rule in group["rules"]:
             assert ("record" in rule) or {"summary", "description"} <= set(rule["annotations"])
-    documented = (ROOT / "docs" / "api.md").read_text()
-    for name in sorted(known - {"#"}):
-        if name.startswith("cifar_"):
-            assert re.sub("_(bucket|sum|count)$", "", name) in documented, name
+
+
+def test_every_metric_is_documented_and_no_other(tmp_path: Path) -> None:
+    told = set(re.findall(r"^# TYPE (cifar_\w+) ", everything_told(tmp_path), re.M))  # also those without a sample
+    written = set(re.findall(r'"(cifar_\w+?)(?:_total)?"', (ROOT / "http_metrics.py").read_text()))
+    assert written - {name.removesuffix("_total") for name in told} == set(), "not seen by this test"
+    assert {"cifar_photos_lost_total", "cifar_monitoring_ok", "cifar_reloads_total", "cifar_served_info"} <= told
+    documented = set(re.findall(r"\bcifar_[a-z_]+", (ROOT / "docs" / "api.md").read_text()))
+    assert documented == told
 
 
 def test_one_json_line_per_request_names_the_prediction_and_shows_nothing_of_it(

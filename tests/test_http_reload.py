@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from http_handlers import Serving
+from http_metrics import engine_version
 from http_reload import Reloader
 from runners.batching import MicroBatcher
 from runners.pipeline import Scores
@@ -120,7 +121,8 @@ def test_calls_end_on_the_pair_they_began_with_and_nothing_is_lost(tmp_path: Pat
         assert seen[-1] == "cifar_cnn:2"
         async with here.client() as client:
             assert (await client.get("/labels")).json()["models"] == tags_of("2").model_dump()
-        about = 'engine="openvino",forest="ood_forest:2",runners="inprocess"'
+        engine = f'engine="openvino",engine_version="{engine_version("openvino")}"'
+        about = f'{engine},forest="ood_forest:2",runners="inprocess"'
         assert here.metric(f'cifar_served_info{{cnn="cifar_cnn:2",{about}}}') == 1
         assert "cifar_cnn:1" not in here.app.state.metrics.text().decode()
         assert here.metric('cifar_reloads_total{result="served"}') == 3
