@@ -24,7 +24,7 @@ READY_SECONDS = 0.5
 """One that is there says so in this time."""
 KEEP_SESSION: dict[str, Any] = {"max_requests": 2**62, "max_age": 1e12}
 """BentoML's client closes its session after so many requests with others still in flight, which fails them. Never is
-best."""
+best. `test_remote` fails once upstream has mended it."""
 PREPARE_SECONDS = 60.0
 """Longest loading of a new pair; the old one answers meanwhile."""
 QUIET: dict[str, Any] = {

@@ -248,6 +248,31 @@ def test_the_network_has_the_first_photos_of_a_request_while_the_next_are_decode
     asyncio.run(main())
 
 
+def test_good_photos_share_calls_and_bad_ones_between_them_fail_alone(tmp_path: Path) -> None:
+    batches: list[int] = []
+    bad = {b"no photo": "not_an_image", photo()[:60]: "broken_image", b"": "empty_file"}
+    sent = [list(bad)[number % 3] if number % 4 == 0 else photo(4 * number) for number in range(60)]
+
+    async def score(pixels: np.ndarray) -> Scores:
+        batches.append(len(pixels))
+        await asyncio.sleep(0.05)
+        return scores(pixels)
+
+    async def main() -> None:
+        async with world(tmp_path, score).client() as client:
+            answers = await asyncio.gather(*(classify(client, data) for data in sent))
+        for number, (data, answer) in enumerate(zip(sent, answers, strict=True)):
+            if data in bad:
+                assert (answer.status_code, answer.json()["error"]["code"]) == (400, bad[data])
+            else:
+                assert answer.status_code == 200
+                assert answer.json()["probabilities"]["dog"] == pytest.approx(4 * number / 255, abs=1e-3), "its own"
+        assert sum(batches) == 45, "the network sees the good ones, each once"
+        assert len(batches) <= 3, batches
+
+    in_jumping_time(main)
+
+
 def test_a_request_whose_first_photos_find_no_room_is_refused_whole(tmp_path: Path) -> None:
     network = Slow(0.1)
 
