@@ -13,7 +13,7 @@ from monitoring.feedback import Correction, FeedbackStore
 from monitoring.feedback_row import clean_label
 from monitoring.image_store import DamagedImageError
 from monitoring.suspicion import Doubt, doubts
-from runners.class_names import name_fault
+from runners.class_names import SOMETHING_ELSE, name_fault
 from runners.images import SIDE, read_photo
 from training.dataset import Dataset, digest_of
 from training.sources import Labelled
@@ -62,7 +62,7 @@ def collect(
     for doubt in doubts((c.id, c.label, c.suspected) for c in accepted if c.label in known):
         if doubt.label not in believed:
             raise RetrainError(_doubtful(doubt))
-    proposed = Counter(c.label for c in accepted if c.label not in known)
+    proposed = Counter(c.label for c in accepted if c.label not in known and c.label != SOMETHING_ELSE)
     new = tuple(sorted(n for n, count in proposed.items() if count >= least_photos and name_fault(n) is None))
     index = {clean_label(label): number for number, label in enumerate((*labels, *new))}
     parts: dict[bool, list[tuple[NDArray[np.uint8], int]]] = {False: [], True: []}

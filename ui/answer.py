@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from ui.api import as_problem
-from ui.texts import LABEL_LENGTH, Texts
+from ui.texts import LABEL_LENGTH, SOMETHING_ELSE, Texts
 
 TOP = 5
 """Classes shown as bars."""
@@ -38,23 +38,25 @@ def answer_html(prediction: Mapping[str, Any], texts: Texts) -> str:
 
 
 def choices_html(prediction: Mapping[str, Any], texts: Texts) -> str:
-    """A button for each class that the answer may have missed, and a line for one that is not in the list.
+    """A button for each class that the answer may have missed, one for none of them, and a line for a new class.
 
-    The best guess is missing, unless the gate refused; then it comes first.
+    The best guess is missing, unless the gate refused; then it comes first, and "something else" is missing, since it
+    would call the refusal wrong and say the same.
     """
     best, refused = prediction["best_guess"], not prediction["in_distribution"]
     others = sorted((label for label in prediction["probabilities"] if label != best), key=texts.listed)
+    named = [(label, texts.listed(label)) for label in ([best] if refused else []) + others]
     buttons = "".join(
-        f'<button type="button" data-label="{escape(label)}">{escape(texts.listed(label))}</button>'
-        for label in ([best] if refused else []) + others
+        f'<button type="button" data-label="{escape(label)}">{escape(name)}</button>'
+        for label, name in named + ([] if refused else [(SOMETHING_ELSE, texts.something_else)])
     )
     return (
         f'<p id="choices-title">{escape(texts.correction)}</p>'
         f'<div role="group" aria-labelledby="choices-title">{buttons}</div>'
-        f"<details><summary>{escape(texts.something_else)}</summary><form><label>{escape(texts.new_class)} "
+        f"<form><label>{escape(texts.new_class)} "
         f'<input name="label" maxlength="{LABEL_LENGTH}" autocapitalize="off" autocomplete="off" '
         f'placeholder="{escape(texts.new_class_example)}"></label> '
-        f"<button>{escape(texts.wrong)}</button></form></details>"
+        f"<button>{escape(texts.wrong)}</button></form>"
         f'<p class="plain">{escape(texts.correction_info)}</p>'
     )
 

@@ -45,7 +45,8 @@ async function close() {
 }
 
 async function firstPicture() {
-  for (const end = performance.now() + PATIENCE_MS; !pictured; ) {
+  // At its time 0 the video is drawn black, though it has shown a picture.
+  for (const end = performance.now() + PATIENCE_MS; !pictured || !video.currentTime; ) {
     if (performance.now() > end) throw new DOMException("no picture", "TimeoutError");
     await sleep(50);
   }

@@ -85,7 +85,8 @@ def wire(tab: gr.Tab, parts: CaptureParts, api: Api, owner: OwnerApi, texts: Tex
 
     async def kept(name: str, photos: list[bytes]) -> Updates:
         burst = await owner.capture(name.strip(), photos)
-        sentence = plain_html(texts.captured.format(photos=burst["photos"], folder=burst["folder"]), "done")
+        photos_n = texts.counted(texts.photos_n, burst["photos"])
+        sentence = plain_html(texts.captured.format(photos=photos_n, folder=burst["folder"]), "done")
         line = f"{plain_html(texts.classes_line)}<pre>{escape(burst['line'])}</pre>"
         return {parts.status: sentence + line}
 

@@ -61,12 +61,16 @@ def wire(tab: gr.Tab, parts: DataParts, api: Api, owner: OwnerApi, texts: Texts)
         async def work() -> Updates:
             kind, name = str(event.kind), str(event.name or "").strip()
             if kind == "burst":
-                sentence = texts.burst_deleted.format(photos=await owner.delete_burst(name))
+                photos = await owner.delete_burst(name)
+                sentence = texts.burst_deleted.format(photos=texts.counted(texts.photos_n, photos))
             elif kind == "answer" and not name:
                 return {parts.status: plain_html(texts.prediction_first, "error")}
             else:
                 done = await owner.delete_feedback(name if kind == "answer" else None)
-                sentence = texts.feedback_deleted.format(**done)
+                sentence = texts.feedback_deleted.format(
+                    answers=texts.counted(texts.answers_n, done["answers"]),
+                    photos=texts.counted(texts.photos_n, done["photos"]),
+                )
             return {parts.status: plain_html(sentence, "done"), **await shown()}
 
         return await for_owner(work, request, owner, parts.status, texts)
@@ -106,15 +110,11 @@ def classes_html(classes: Mapping[str, Mapping[str, int]], texts: Texts) -> str:
 
 def kept_html(found: Mapping[str, Any], texts: Texts) -> str:
     """What can be deleted: each captured burst, the feedback on one prediction, all feedback."""
-    bursts = "".join(
-        f"<li><span>{escape(burst['folder'])} · {escape(texts.photos_n.format(n=burst['photos']))}</span> "
-        + _delete("burst", burst["folder"], texts.delete_burst_really.format(**burst), texts)
-        + "</li>"
-        for burst in found["bursts"]
-    )
+    bursts = "".join(_burst(burst["folder"], burst["photos"], texts) for burst in found["bursts"])
     answers = sum(found["feedback"].values())
+    counted = texts.counted(texts.answers_n, answers)
     everything = _delete(
-        "feedback", "", texts.delete_all_really.format(n=answers), texts, texts.delete_all.format(n=answers)
+        "feedback", "", texts.delete_all_really.format(answers=counted), texts, texts.delete_all.format(answers=counted)
     )
     return (
         f"<h3>{escape(texts.bursts)}</h3>"
@@ -126,6 +126,12 @@ def kept_html(found: Mapping[str, Any], texts: Texts) -> str:
         f'<button class="plain-button danger">{escape(texts.delete)}</button></form>'
         + (f"<p>{everything}</p>" if answers else plain_html(texts.nothing_yet))
     )
+
+
+def _burst(folder: str, photos: int, texts: Texts) -> str:
+    counted = texts.counted(texts.photos_n, photos)
+    really = texts.delete_burst_really.format(photos=counted, folder=folder)
+    return f"<li><span>{escape(folder)} · {escape(counted)}</span> {_delete('burst', folder, really, texts)}</li>"
 
 
 def _delete(kind: str, name: str, really: str, texts: Texts, label: str | None = None) -> str:

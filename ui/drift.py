@@ -44,7 +44,7 @@ def map_html(windows: Sequence[Mapping[str, Any]], texts: Texts) -> str:
         rows.append(f'<tr><th scope="row">{escape(texts.column(name))}</th>{"".join(cells)}</tr>')
     heads = "".join(
         f'<th scope="col">{_time(window["end"], "%d %b")}<br>{_time(window["end"], "%H:%M")}<br>'
-        f"{escape(texts.rows.format(n=window['window_rows']))}</th>"
+        f"{escape(texts.counted(texts.photos_n, window['window_rows']))}</th>"
         for window in windows
     )
     legend = "".join(f'<i class="shade-{shade}"></i>' for shade in range(SHADES + 1))

@@ -17,7 +17,9 @@ def traffic_html(found: Mapping[str, Any], texts: Texts) -> str:
     feedback = found["feedback"]
     told = (
         texts.feedback_accuracy_of.format(
-            low=texts.exact(feedback["low"]), high=texts.exact(feedback["high"]), answers=feedback["answers"]
+            low=texts.exact(feedback["low"]),
+            high=texts.exact(feedback["high"]),
+            answers=texts.counted(texts.answers_n, feedback["answers"]),
         )
         if feedback
         else texts.no_feedback
@@ -93,7 +95,7 @@ def challengers_html(challengers: Sequence[Mapping[str, Any]], texts: Texts) -> 
                 difference=f"{100 * c['difference']:+.2f}",
                 low=f"{100 * c['interval'][0]:+.2f}",
                 high=f"{100 * c['interval'][1]:+.2f}",
-                photos=f"{c['photos']:,}",
+                photos=texts.counted(texts.photos_n, c["photos"]),
             )
             for c in one["comparisons"]
         )

@@ -11,21 +11,46 @@ banner.id = "cut-off";
 banner.hidden = true;
 banner.setAttribute("role", "alert");
 document.getElementById("intro").before(banner);
+let told = 0; // sentences so far
 const tell = (sentence) => {
   banner.textContent = sentence;
   banner.hidden = !sentence;
-  if (sentence) banner.scrollIntoView({ block: "nearest" });
+  if (!sentence) return;
+  told += 1;
+  banner.scrollIntoView({ block: "nearest" });
 };
 const ask = window.fetch;
 window.fetch = async (...request) => {
+  const before = told;
   try {
     const response = await ask(...request);
     if (response.status === 401) tell(texts.signedOut);
-    else if (response.ok) tell("");
+    else if (response.ok && told === before) tell(""); // what was asked earlier says nothing of a later fault
     return response;
   } catch (error) {
     if (error.name !== "AbortError") tell(texts.gone);
     throw error;
+  }
+};
+
+// The camera of the photo is Gradio's, which leaves a fault unsaid: people hear why there is no picture, and what to do.
+// The other tabs' cameras have a line of their own for it.
+if (!navigator.mediaDevices) {
+  const refuse = async () => {
+    throw new DOMException("no secure context", "SecurityError");
+  };
+  Object.defineProperty(navigator, "mediaDevices", { value: { getUserMedia: refuse } });
+}
+const film = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  if (!document.getElementById("photo")?.offsetParent) return film(wanted);
+  try {
+    const stream = await film(wanted);
+    tell("");
+    return stream;
+  } catch (error) {
+    tell(texts.cameraFaults[error.name] ?? texts.cameraFaults.NotReadableError);
+    return new Promise(() => {}); // Gradio would let it go uncaught, and asks anew at the next click
   }
 };
 

@@ -173,5 +173,6 @@ def _announce(texts: Texts, max_file_bytes: int | None) -> str:
         "noPhoto": texts.no_photo_file,
         "tooHeavy": texts.too_heavy.format(megabytes=(max_file_bytes or 0) // 1_000_000),
         "maxBytes": max_file_bytes,
+        "cameraFaults": dict(texts.camera_faults),
     }
     return f"() => {{ const texts = {json.dumps(words)};\n{script} }}"

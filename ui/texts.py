@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 LABEL_LENGTH = 64
 """Longest name of a class, characters; that of the API."""
+SOMETHING_ELSE = "something else"
+"""What is stored where a person says only that it is none of the classes: no name of one, and it proposes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,9 +16,10 @@ class Texts:
     """The words of one language; names in braces are filled in by the page.
 
     ``names`` maps a class to a noun phrase for use in a sentence, ``titles`` to its name in a list, ``columns`` a
-    column of the profile to its name in a table; what they do not know is shown by its own name. ``problems`` replaces
-    the service's sentence by error code, ``advice`` follows it, by HTTP status. ``camera_faults`` has a sentence by
-    the name of the browser's DOMException.
+    column of the profile to its name in a table; what they do not know is shown by its own name. ``photos_n`` and
+    ``answers_n`` have two forms, for one of them and for any other number. ``problems`` replaces the service's sentence
+    by error code, ``advice`` follows it, by HTTP status. ``camera_faults`` has a sentence by the name of the browser's
+    DOMException.
     """
 
     language: str
@@ -141,7 +144,6 @@ class Texts:
     drift_intro: str
     no_windows: str
     drift_column: str
-    rows: str
     drift_cell: str
     drift_chance: str
     drift_certain: str
@@ -186,7 +188,8 @@ class Texts:
     deletion: str
     deletion_intro: str
     bursts: str
-    photos_n: str
+    photos_n: tuple[str, str]
+    answers_n: tuple[str, str]
     feedback: str
     prediction_id: str
     delete: str
@@ -219,6 +222,10 @@ class Texts:
     def column(self, name: str) -> str:
         """The name of a column of the profile, as it stands in a table."""
         return self.columns.get(name, name[:1].upper() + name[1:].replace("_", " "))
+
+    def counted(self, forms: tuple[str, str], n: int) -> str:
+        """``n`` of something: "1 photo", "2 photos". A language with more forms than two overrides this."""
+        return forms[n != 1].format(n=f"{n:,}")
 
     def exact(self, share: float | None) -> str:
         """A measured share, 0..1, in percent with one decimal; a dash for None."""
@@ -271,9 +278,9 @@ ENGLISH = Texts(
     refused="I don’t know this. My best guess would be {name}.",
     refused_reason="The photo is unlike those that the network learned from: of good photos, {share} look as unusual.",
     probabilities="Most probable classes",
-    percent="{value} %",
-    almost_all="over 99 %",
-    almost_none="under 1 %",
+    percent="{value}\N{NO-BREAK SPACE}%",
+    almost_all="over 99\N{NO-BREAK SPACE}%",
+    almost_none="under 1\N{NO-BREAK SPACE}%",
     names={
         "airplane": "an airplane",
         "automobile": "an automobile",
@@ -302,6 +309,7 @@ ENGLISH = Texts(
         "television": "a television",
         "umbrella": "an umbrella",
         "watch": "a watch",
+        SOMETHING_ELSE: "something else",
     },
     unnamed="the class “{label}”",
     columns={"ood_score": "OOD score"},
@@ -311,8 +319,8 @@ ENGLISH = Texts(
     right_to_refuse="Right, it is none of the classes",
     correction="If wrong: what is it? One click stores it.",
     correction_info="Your correction is reviewed before anything learns from it.",
-    something_else="Something else …",
-    new_class="What is it?",
+    something_else="Something else",
+    new_class="Or write what it is",
     new_class_example="such as bicycle",
     wrong="Wrong, it is this",
     name_first="Write what it is, then press “Wrong, it is this”.",
@@ -333,8 +341,8 @@ ENGLISH = Texts(
     "burst is taken. Take a few bursts, in other light and before other backgrounds.",
     camera="Live picture of the camera",
     camera_faults={
-        "NotAllowedError": "The browser does not let this page use the camera. Allow it, and open this tab again.",
-        "NotFoundError": "There is no camera. Connect one, and open this tab again.",
+        "NotAllowedError": "The browser does not let this page use the camera. Allow it, then try again.",
+        "NotFoundError": "There is no camera. Connect one, then try again.",
         "NotReadableError": "The camera does not answer. Check that it is connected and that no other program uses it.",
         "TimeoutError": "The camera gives no picture. Check that no other program uses it.",
         "SecurityError": "Browsers give the camera only to pages of this machine, or over https.",
@@ -348,7 +356,7 @@ ENGLISH = Texts(
     taking="Taking the photos …",
     photos_taken="Photos taken",
     photo_number="Photo {number}",
-    captured="Stored {photos} photos in {folder} of the data folder.",
+    captured="Stored {photos} in {folder} of the data folder.",
     classes_line="For training, the classes file needs this line below “folders:”, once:",
     owner_only="Only the owner of this service may do this.",
     review_tab="Review",
@@ -360,7 +368,7 @@ ENGLISH = Texts(
     any_model="Any network",
     nothing_pending="Nothing waits for review.",
     nothing_matches="Nothing that waits for review meets these filters.",
-    review_counts="{shown} of {matching} shown; {pending} wait in all.",
+    review_counts="{shown} of {matching} shown; waiting in all: {pending}.",
     review_keys="Keys on a card: A accept, L relabel, R reject, N next, P previous, Z undo.",
     review_grid="Corrections that wait for review",
     review_card="Correction {id}: {name}",
@@ -387,7 +395,7 @@ ENGLISH = Texts(
     estimated="Estimated accuracy",
     estimated_how="without labels: mean confidence of what is accepted",
     feedback_accuracy="Accuracy by feedback",
-    feedback_accuracy_of="{low} to {high} (95 %), {answers} answers",
+    feedback_accuracy_of="{low} to {high} (95 %), {answers}",
     no_feedback="nobody has answered yet",
     waiting_review="Corrections to review",
     label_mix="Answers",
@@ -397,7 +405,6 @@ ENGLISH = Texts(
     drift_intro="Each window of traffic against the photos that the network was checked on. Choose a cell to see both.",
     no_windows="No window of traffic has reached MLflow yet, or monitoring is off.",
     drift_column="Column",
-    rows="{n} photos",
     drift_cell="{column}, {time}: {verdict}",
     drift_chance="Chance",
     drift_certain="changed beyond doubt. “!” is drift, “·” is not tested.",
@@ -429,7 +436,7 @@ ENGLISH = Texts(
     differences="Against the champion",
     promoted="promoted",
     not_promoted="not promoted",
-    compared="{name}: {difference} points ({low} to {high}, {photos} photos)",
+    compared="{name}: {difference} points ({low} to {high}, {photos})",
     data_tab="Data",
     classes="Classes",
     classes_intro="Photos of the dataset as it was last prepared, and what came since.",
@@ -443,17 +450,18 @@ ENGLISH = Texts(
     deletion_intro="What is deleted here is gone for good, and trains nothing from then on. "
     "A network that has learned from it keeps it until it is trained again.",
     bursts="Captured bursts",
-    photos_n="{n} photos",
+    photos_n=("{n} photo", "{n} photos"),
+    answers_n=("{n} answer", "{n} answers"),
     feedback="Feedback",
     prediction_id="Number of the record, or prediction_id",
     delete="Delete",
     delete_what="Delete {name}",
-    delete_all="Delete all {n} answers and their photos",
-    delete_burst_really="Delete {photos} photos in {folder} for good?",
+    delete_all="Delete all feedback ({answers}) and its photos",
+    delete_burst_really="Delete {photos} in {folder} for good?",
     delete_one_really="Delete this feedback and its photo for good?",
-    delete_all_really="Delete all {n} answers and their photos for good?",
-    burst_deleted="Deleted {photos} photos.",
-    feedback_deleted="Deleted {answers} answers and {photos} photos.",
+    delete_all_really="Delete all feedback ({answers}) and its photos for good?",
+    burst_deleted="Deleted {photos}.",
+    feedback_deleted="Deleted {answers} and {photos}.",
     prediction_first="Write the number of the record first.",
     review_kinds={"refused": "refused", "unsure": "low confidence", "disagree": "network disagrees"},
     reviewed={

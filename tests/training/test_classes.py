@@ -95,6 +95,7 @@ GOOD = "cifar10: all\n"
         (GOOD + "folders:\n  no: captured/mug\n", 3, "put it in quotes"),
         (GOOD + "folders:\n  ../mug: captured/mug\n", 3, "no class name"),
         (GOOD + "folders:\n  unknown: captured/mug\n", 3, "photos of no class"),
+        (GOOD + "folders:\n  Something else: captured/mug\n", 3, "photos of no class"),
         (GOOD + "cifar20: all\n", 2, "unknown section cifar20"),
         ("cifar10: [cat, dog]\ncifar10: [ship]\n", 2, "a second section cifar10"),
         ("cifar10: [cat]\n", 1, "two or more"),

@@ -114,6 +114,7 @@ def test_a_proposed_class_enters_with_enough_accepted_photos(store: FeedbackStor
     correct(store, "teapot", 5, "rejected")
     correct(store, "?!", 31)
     correct(store, "unknown thing", 1)
+    correct(store, "something else", 31)  # the page's button: it proposes nothing
     result = collect(store, LABELS, 30)
     assert result.new_classes == ("coffee mug",)
     assert result.labels == (*LABELS, "coffee mug")

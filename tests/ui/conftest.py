@@ -40,7 +40,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
 ]
 
 HARMLESS = {"Method not implemented."}
@@ -53,6 +52,16 @@ browser_marks = [
         not CHROMIUM.exists() and os.environ.get("CI") != "true", reason="Chromium is not installed (CI requires it)"
     ),
 ]
+
+SIZES = pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+"""For the fixture ``page`` of a module: a desktop's window, and a phone's."""
+
+
+def in_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """`browser_marks` on one test."""
+    for mark in browser_marks:
+        test = mark(test)
+    return test
 
 
 class ColorApi:
@@ -123,11 +132,11 @@ class ColorApi:
         }
 
 
-class Server:
-    """uvicorn in a thread on a free port of 127.0.0.1; the page is made in its loop, as Gradio expects."""
+class Running:
+    """uvicorn in a thread on a free port of 127.0.0.1; the application is made in its loop, as Gradio expects."""
 
-    def __init__(self, api: Api, app: FastAPI | None = None, owner: OwnerApi | None = None) -> None:
-        self._api, self._app, self._owner = api, app or FastAPI(), owner
+    def __init__(self, made: Callable[[], FastAPI]) -> None:
+        self._made = made
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -135,19 +144,15 @@ class Server:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     async def _serve(self) -> None:
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                mount(self._app, self._api, owner=self._owner, max_file_bytes=MAX_FILE_BYTES), log_level="warning"
-            )
-        )
+        self._server = uvicorn.Server(uvicorn.Config(self._made(), log_level="warning"))
         await self._server.serve(sockets=[self._socket])
 
     def __enter__(self) -> Self:
         self._thread.start()
         deadline = time.monotonic() + 60
         while self._server is None or not self._server.started:
-            assert self._thread.is_alive(), "the page's server ended"
-            assert time.monotonic() < deadline, "the page's server did not start"
+            assert self._thread.is_alive(), "the server ended"
+            assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
         return self
 
@@ -157,6 +162,13 @@ class Server:
         self._thread.join(10)
         self._socket.close()
         assert not self._thread.is_alive()
+
+
+class Server(Running):
+    """The page of ``api``, in ``app``."""
+
+    def __init__(self, api: Api, app: FastAPI | None = None, owner: OwnerApi | None = None) -> None:
+        super().__init__(lambda: mount(app or FastAPI(), api, owner=owner, max_file_bytes=MAX_FILE_BYTES))
 
 
 @pytest.fixture(scope="module")
@@ -174,19 +186,26 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, name: str, forgiven: str | None = None, **options: Any) -> Iterator[Page]:
-    """The open page; afterwards: a screenshot, nothing on the console, nothing asked of another host.
+def visit(
+    browser: Browser, url: str, name: str, forgiven: tuple[str, ...] = (), before: str | None = None, **options: Any
+) -> Iterator[Page]:
+    """The open page; afterwards: a screenshot, whatever has happened, nothing on the console, nothing asked of another
+    host.
 
-    ``forgiven`` complaints have these words in them: those that a test provokes.
+    ``forgiven`` complaints have one of these in them: those that a test provokes. ``before`` is JavaScript that runs
+    before the page's own. The camera is allowed, unless ``options`` have other permissions.
     """
-    context = browser.new_context(**{"viewport": {"width": 1100, "height": 900}, "locale": "en-US", **options})
+    usual = {"viewport": {"width": 1100, "height": 900}, "locale": "en-US", "permissions": ["camera"]}
+    context = browser.new_context(**{**usual, **options})
     page = context.new_page()
+    if before is not None:
+        page.add_init_script(before)
     complaints: list[str] = []
     strangers: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
-        expected = forgiven is not None and forgiven in message.text
-        if message.type in ("error", "warning") and message.text not in HARMLESS and not expected:
+        expected = message.text in HARMLESS or any(words in message.text for words in forgiven)
+        if message.type in ("error", "warning") and not expected:
             complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def asked(request: Request) -> None:
@@ -197,13 +216,31 @@ def visit(browser: Browser, url: str, name: str, forgiven: str | None = None, **
     page.on("console", heard)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", asked)
-    page.goto(f"{url}/ui/")
-    expect(page.locator("#models")).to_contain_text("cifar_cnn:a", timeout=30_000)
-    yield page
-    page.screenshot(path=SCREENSHOTS / f"{name.replace('[', '-').strip(']')}.png", full_page=True)
-    context.close()
+    try:
+        page.goto(f"{url}/ui/")
+        expect(page.locator("#models")).to_contain_text("cifar_cnn:", timeout=30_000)
+        yield page
+    finally:
+        page.screenshot(path=SCREENSHOTS / f"{name.replace('[', '-').strip(']')}.png", full_page=True)
+        context.close()
     assert not complaints, "\n".join(complaints)
     assert not strangers, strangers
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def upload(page: Page, data: bytes, name: str = "photo.png", mime: str = "image/png") -> None:
+    """Choose a file under *Ask*."""
+    page.locator("#photo input[type=file]").set_input_files({"name": name, "mimeType": mime, "buffer": data})
+
+
+def faulty_camera(page: Page, name: str) -> None:
+    """From now on the browser has no picture to give, for the reason ``name``."""
+    fail = f"async () => {{ throw new DOMException('', '{name}') }}"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
 
 
 def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:

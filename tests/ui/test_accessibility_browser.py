@@ -1,4 +1,4 @@
-"""axe-core finds no serious fault on any tab, on a desk, on a phone, in the dark."""
+"""axe-core finds no serious fault on any tab, on a desk, on a phone, in the dark; and all goes by keyboard alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, open_tab, png, visit
-from tests.ui.owner import FakeOwner
-from ui.texts import ENGLISH
+from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, open_tab, png, until, visit
+from tests.ui.owner import FOLDER, FakeOwner
+from ui.texts import ENGLISH, SOMETHING_ELSE
 
 pytestmark = browser_marks
 
@@ -24,9 +24,25 @@ READY = {
 }
 
 
+LOOKS = """element => {
+  const { outlineStyle, outlineWidth, outlineColor, boxShadow, borderColor } = getComputedStyle(element);
+  return [outlineStyle === "none" ? "" : outlineStyle + outlineWidth + outlineColor, boxShadow, borderColor].join();
+}"""
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(ColorApi(), owner=FakeOwner()) as running:
+def api() -> ColorApi:
+    return ColorApi()
+
+
+@pytest.fixture(scope="module")
+def owner() -> FakeOwner:
+    return FakeOwner()
+
+
+@pytest.fixture(scope="module")
+def server(api: ColorApi, owner: FakeOwner) -> Iterator[Server]:
+    with Server(api, owner=owner) as running:
         yield running
 
 
@@ -67,3 +83,58 @@ def test_the_check_above_finds_faults(browser: Browser, server: Server, request:
             "document.querySelector('#intro').innerHTML += '<p style=\"color:#eee;background:#fff\">pale</p>'"
         )
         assert any(fault.startswith("color-contrast") for fault in faults(page))
+
+
+def go_to(page: Page, target: Locator) -> None:
+    """Press Tab until ``target`` has the focus, which one must be able to see."""
+    before = target.evaluate(LOOKS)
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            break
+    expect(target).to_be_focused()
+    until(page, lambda: target.evaluate(LOOKS) != before)
+
+
+def press(page: Page, key: str, target: Locator) -> None:
+    go_to(page, target)
+    page.keyboard.press(key)
+
+
+def test_all_goes_by_keyboard_alone(
+    browser: Browser, server: Server, api: ColorApi, owner: FakeOwner, request: pytest.FixtureRequest
+) -> None:
+    api.verdicts.clear()
+    owner.reset()
+    with visit(browser, server.url, request.node.name) as page:
+        page.on("dialog", lambda dialog: dialog.accept())
+        press(page, "Enter", page.locator("#example-ship"))
+        expect(page.locator("#answer .sentence")).to_contain_text("A ship")
+        press(page, "Enter", page.locator("#why"))
+        expect(page.locator("#heat figcaption")).to_be_visible()
+        press(page, "Space", page.locator("#right"))
+        expect(page.locator("#status .done")).to_contain_text(ENGLISH.said_right)
+        press(page, "Enter", page.locator("#undo"))
+        expect(page.locator("#status .done")).to_have_text(ENGLISH.withdrawn)
+        press(page, "Space", page.get_by_role("button", name=ENGLISH.something_else))
+        expect(page.locator("#status .done")).to_contain_text("something else")
+
+        press(page, "Enter", page.get_by_role("tab", name=ENGLISH.live_tab))
+        expect(page.locator(".live .sentence")).to_be_visible()
+        press(page, "Space", page.locator(".pause"))
+        expect(page.locator(".pause")).to_have_text(ENGLISH.go_on)
+        page.wait_for_function("!document.querySelector('.live video').srcObject")
+
+        press(page, "Space", page.get_by_role("tab", name=ENGLISH.data_tab))
+        go_to(page, page.locator("#capture-name input"))
+        page.keyboard.type("mug")
+        go_to(page, page.locator("#capture-count input[type=number]"))
+        page.keyboard.press("Control+A")
+        page.keyboard.type("2")
+        press(page, "Space", page.locator("#take-burst"))
+        expect(page.locator("#capture-status .done")).to_contain_text("2 photos", timeout=20_000)
+        assert [(label, len(photos)) for label, photos in owner.bursts] == [("mug", 2)]
+        press(page, "Enter", page.get_by_role("button", name=f"Delete {FOLDER}"))
+        expect(page.locator("#data-status .done")).to_have_text("Deleted 20 photos.")
+        assert owner.folders == {}
+    assert [verdict[1:] for verdict in api.verdicts] == [(True, None), (False, SOMETHING_ELSE)]

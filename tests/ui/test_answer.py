@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pytest
 
-from ui.answer import answer_html, bars_html, error_html, sentence
+from ui.answer import answer_html, bars_html, choices_html, error_html, sentence
 from ui.api import ApiProblem, as_problem
-from ui.texts import ENGLISH
+from ui.texts import ENGLISH, SOMETHING_ELSE
 
 
 def prediction(**changed: Any) -> dict[str, Any]:
@@ -23,6 +24,11 @@ def prediction(**changed: Any) -> dict[str, Any]:
     }
 
 
+def spaced(text: str) -> str:
+    """``text`` with plain spaces, for those that keep a number and its % on one line."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
 class ServiceError(Exception):
     """Shaped like the service's own error type, which this room does not know."""
 
@@ -30,14 +36,14 @@ class ServiceError(Exception):
 
 
 def test_an_accepted_answer_names_class_and_certainty() -> None:
-    assert sentence(prediction(), ENGLISH) == "A cat, 93 % sure"
+    assert spaced(sentence(prediction(), ENGLISH)) == "A cat, 93 % sure"
     assert "reason" not in answer_html(prediction(), ENGLISH)
 
 
 def test_a_refused_answer_names_the_best_guess_and_the_reason() -> None:
     refused = prediction(in_distribution=False, ood_p_value=0.02)
     assert sentence(refused, ENGLISH) == "I don’t know this. My best guess would be a cat."
-    assert "2 % look as unusual" in answer_html(refused, ENGLISH)
+    assert "2 % look as unusual" in spaced(answer_html(refused, ENGLISH))
 
 
 def test_bars_are_the_five_most_probable_in_order() -> None:
@@ -45,6 +51,16 @@ def test_bars_are_the_five_most_probable_in_order() -> None:
     assert html.count("<li>") == 5
     assert html.index("Cat") < html.index("Dog") < html.index("Bird")
     assert "width:93.0%" in html
+
+
+def test_every_class_but_the_answer_is_one_click_and_so_is_none_of_them() -> None:
+    labels = re.findall(r'data-label="([^"]*)"', choices_html(prediction(), ENGLISH))
+    assert labels == ["bird", "deer", "dog", "frog", "ship", SOMETHING_ELSE]
+
+
+def test_a_refusal_that_was_wrong_means_a_class() -> None:
+    labels = re.findall(r'data-label="([^"]*)"', choices_html(prediction(in_distribution=False), ENGLISH))
+    assert labels == ["cat", "bird", "deer", "dog", "frog", "ship"]
 
 
 def test_what_comes_from_outside_is_escaped() -> None:
@@ -60,7 +76,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
     [(0.0, "under 1 %"), (0.009, "under 1 %"), (0.01, "1 %"), (0.5, "50 %"), (0.9949, "99 %"), (1.0, "over 99 %")],
 )
 def test_shares_never_claim_certainty(probability: float, text: str) -> None:
-    assert ENGLISH.share(probability) == text
+    assert spaced(ENGLISH.share(probability)) == text
 
 
 def test_an_error_says_what_to_do() -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from http_photos import Decoder
 from settings import Settings
-from tests.ui.conftest import MAX_FILE_BYTES, SCREENSHOTS, ColorApi, Server, browser_marks, png, visit
+from tests.ui.conftest import MAX_FILE_BYTES, PHONE, SCREENSHOTS, SIZES, ColorApi, Server, browser_marks, png, visit
 from ui.texts import ENGLISH
 
 pytestmark = browser_marks
@@ -65,7 +65,7 @@ def server(api: StrictApi) -> Iterator[Server]:
 @pytest.fixture
 def page(browser: Browser, server: Server, api: StrictApi, request: pytest.FixtureRequest) -> Iterator[Page]:
     api.images.clear()
-    with visit(browser, server.url, request.node.name) as page:
+    with visit(browser, server.url, request.node.name, **getattr(request, "param", {})) as page:
         yield page
 
 
@@ -99,6 +99,7 @@ def test_a_photo_of_60_megapixels_is_refused_with_what_to_do(page: Page, api: St
     expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
 
 
+@SIZES
 def test_a_file_that_cannot_be_taken_is_told_and_the_last_photo_stays(page: Page, api: StrictApi) -> None:
     choose(page, png((220, 40, 40)))
     expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
@@ -136,10 +137,11 @@ def test_a_photo_that_was_taken_upright_is_seen_upright(page: Page) -> None:
         assert bottom[0] < bottom[2], "blue"
 
 
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desk", "phone"])
 def test_a_service_that_goes_before_the_photo_has_come_is_told(
-    browser: Browser, server: Server, request: pytest.FixtureRequest
+    browser: Browser, server: Server, request: pytest.FixtureRequest, options: dict[str, Any]
 ) -> None:
-    with visit(browser, server.url, request.node.name, forgiven="Failed to") as page:
+    with visit(browser, server.url, request.node.name, forgiven=("Failed to",), **options) as page:
         page.route("**/gradio_api/upload**", lambda route: route.abort())
         choose(page, png((220, 40, 40)))
         expect(page.get_by_role("alert").filter(has_text=ENGLISH.problems["unreachable"])).to_be_visible()
@@ -148,7 +150,7 @@ def test_a_service_that_goes_before_the_photo_has_come_is_told(
 def test_the_console_is_watched_and_a_picture_kept(
     browser: Browser, server: Server, request: pytest.FixtureRequest
 ) -> None:
-    """What every test in a browser relies on: `visit` fails on an error, and leaves a screenshot all the same."""
+    """What every test in a browser relies on: `visit` fails on an error, and leaves a screenshot whatever happens."""
     name = request.node.name
     kept = SCREENSHOTS / f"{name}.png"
     kept.unlink(missing_ok=True)
@@ -161,3 +163,8 @@ def test_the_console_is_watched_and_a_picture_kept(
             watched.__exit__(None, None, None)
     with Image.open(kept) as picture:
         assert picture.width == 1100
+    kept.unlink()
+    failed = visit(browser, server.url, name)
+    failed.__enter__().evaluate("console.error('heard')")
+    assert not failed.__exit__(ValueError, ValueError("of the test"), None), "what failed first is what is told"
+    assert kept.exists()

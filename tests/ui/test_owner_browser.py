@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -10,14 +14,28 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from http_api import new_app
+from monitoring import history
 from settings import Settings
-from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, open_tab, until, visit
+from tests.serving import photo, world
+from tests.test_http_owner import calls_of
+from tests.ui.conftest import (
+    PHONE,
+    SIZES,
+    ColorApi,
+    Server,
+    browser_marks,
+    fits,
+    open_tab,
+    until,
+    upload,
+    visit,
+)
 from tests.ui.owner import FOLDER, FakeOwner
 from ui.texts import ENGLISH
 
 pytestmark = browser_marks
 
-SIZES = pytest.mark.parametrize(
+LOOKS = pytest.mark.parametrize(
     "page", [{}, PHONE, {"color_scheme": "dark"}], indirect=True, ids=["desk", "phone", "dark"]
 )
 
@@ -40,10 +58,6 @@ def page(browser: Browser, server: Server, owner: FakeOwner, request: pytest.Fix
         yield page
 
 
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
-
-
 def cards(page: Page) -> Locator:
     return page.locator("#review .cards > li")
 
@@ -52,7 +66,7 @@ def focused(page: Page) -> str | None:
     return page.evaluate("document.activeElement.closest('[data-id]')?.dataset.id")
 
 
-@SIZES
+@LOOKS
 def test_the_cards_show_what_a_reviewer_needs(page: Page) -> None:
     open_tab(page, ENGLISH.review_tab)
     expect(cards(page)).to_have_count(4)
@@ -69,6 +83,7 @@ def test_the_cards_show_what_a_reviewer_needs(page: Page) -> None:
     assert fits(page)
 
 
+@SIZES
 def test_each_filter_asks_for_its_kind(page: Page) -> None:
     open_tab(page, ENGLISH.review_tab)
     for kind, ids in (("refused", ["3"]), ("unsure", ["3"]), ("disagree", ["1", "2", "4"])):
@@ -86,7 +101,7 @@ def test_each_filter_asks_for_its_kind(page: Page) -> None:
     expect(page.locator("#review")).to_contain_text(ENGLISH.nothing_matches)
 
 
-@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+@SIZES
 def test_accept_relabel_reject_and_undo_by_hand(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.review_tab)
     status = page.locator("#review-status .done")
@@ -152,6 +167,7 @@ def test_review_by_keyboard_alone(page: Page, owner: FakeOwner) -> None:
     ]
 
 
+@SIZES
 def test_a_decision_that_is_not_stored_is_told(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.review_tab)
     expect(cards(page)).to_have_count(4)
@@ -161,7 +177,7 @@ def test_a_decision_that_is_not_stored_is_told(page: Page, owner: FakeOwner) -> 
     expect(cards(page)).to_have_count(4)
 
 
-@SIZES
+@LOOKS
 def test_monitor(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.monitor_tab)
     tiles = page.locator("#traffic .tiles")
@@ -189,6 +205,7 @@ def test_monitor(page: Page, owner: FakeOwner) -> None:
     assert fits(page)
 
 
+@SIZES
 def test_the_drift_map_by_keyboard(page: Page) -> None:
     open_tab(page, ENGLISH.monitor_tab)
     page.locator("#drift [data-column][tabindex='0']").focus()
@@ -220,7 +237,7 @@ def test_the_whole_report_opens(page: Page, server: Server) -> None:
     assert opened.value.url == f"{server.url}/ui/report"
 
 
-@SIZES
+@LOOKS
 def test_counts_bursts_and_deletion(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.data_tab)
     rows = page.locator("#classes tbody tr")
@@ -238,11 +255,11 @@ def test_counts_bursts_and_deletion(page: Page, owner: FakeOwner) -> None:
     expect(burst).to_have_count(0)
     page.get_by_label(ENGLISH.prediction_id).fill("17")
     page.get_by_role("button", name=ENGLISH.delete, exact=True).click()
-    expect(page.locator("#data-status .done")).to_have_text("Deleted 1 answers and 1 photos.")
-    page.get_by_role("button", name=ENGLISH.delete_all.format(n=42)).click()
+    expect(page.locator("#data-status .done")).to_have_text("Deleted 1 answer and 1 photo.")
+    page.get_by_role("button", name=ENGLISH.delete_all.format(answers="42 answers")).click()
     until(page, lambda: len(owner.deleted) == 2)
     assert owner.deleted == ["17", None]
-    assert asked[0] == ENGLISH.delete_burst_really.format(photos=20, folder=FOLDER)
+    assert asked[0] == ENGLISH.delete_burst_really.format(photos="20 photos", folder=FOLDER)
     assert fits(page)
 
 
@@ -254,6 +271,52 @@ def test_a_deletion_that_fails_is_told(page: Page, owner: FakeOwner) -> None:
     owner.fails = True
     page.get_by_role("button", name=f"Delete {FOLDER}").click()
     expect(page.locator("#data-status .error")).to_contain_text("The store is away.")
+
+
+def test_the_tabs_over_the_services_own_calls(
+    browser: Browser, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the doubles above stand for: a real store, real counts, real folders."""
+    info = SimpleNamespace(creation_time=datetime.now(UTC), metadata={})
+    monkeypatch.setattr(history, "_stored", lambda: [SimpleNamespace(tag="cifar_cnn:1", info=info)])
+    verdict = {"promoted": False, "reason": "no better than the champion", "comparisons": []}
+    (tmp_path / "runs" / "retrain-1").mkdir(parents=True)
+    (tmp_path / "runs" / "retrain-1" / "verdict.json").write_text(json.dumps(verdict))
+    here = world(tmp_path, monitoring=False)
+    here.app.router.routes.pop()  # the answer to paths that nothing answers, which the service adds after the page
+    with (
+        Server(here.handlers, here.app, calls_of(here)) as server,
+        visit(browser, server.url, request.node.name) as page,
+    ):
+        upload(page, photo())
+        expect(page.locator("#answer .sentence")).to_contain_text("A dog")
+        page.get_by_role("button", name="Cat", exact=True).click()
+        expect(page.locator("#status .done")).to_contain_text("You said: it is a cat.")
+        open_tab(page, ENGLISH.review_tab)
+        expect(cards(page)).to_have_count(1)
+        expect(cards(page)).to_contain_text("Person: Cat")
+        expect(cards(page).locator("img")).to_have_js_property("naturalWidth", 32)
+        open_tab(page, ENGLISH.monitor_tab)
+        expect(page.locator("#traffic .tiles")).to_contain_text("1 answer")
+        expect(page.locator("#traffic .bars").first).to_contain_text("Dog")
+        expect(page.locator("#drift")).to_have_text(ENGLISH.no_windows)
+        expect(page.locator("#history")).to_contain_text("cifar_cnn:1 · champion")
+        expect(page.locator("#history")).to_contain_text("no better than the champion")
+        open_tab(page, ENGLISH.review_tab)
+        cards(page).get_by_role("button", name=ENGLISH.accept).click()
+        expect(page.locator("#review")).to_contain_text(ENGLISH.nothing_pending)
+        open_tab(page, ENGLISH.data_tab)
+        expect(page.locator("#classes tbody tr")).to_have_text(["Cat001"])
+        page.locator("#capture-name input").fill("mug")
+        page.locator("#capture-count input[type=number]").fill("2")
+        page.locator("#capture-count input[type=number]").press("Tab")
+        page.locator("#take-burst").click()
+        expect(page.locator("#classes tbody tr")).to_have_text(["Cat001", "Mug020"], timeout=20_000)
+        [folder] = (tmp_path / "data" / "captured" / "mug").iterdir()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name=f"Delete captured/mug/{folder.name}").click()
+        expect(page.locator("#data-status .done")).to_have_text("Deleted 2 photos.")
+        assert not folder.exists()
 
 
 def test_controls_of_the_owners_tabs_have_names(page: Page) -> None:

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.ui.conftest import PHONE, ColorApi, Server, browser_marks, is_of_the_camera, png, until, visit
-from ui.texts import ENGLISH
+from tests.ui.conftest import (
+    PHONE,
+    SIZES,
+    ColorApi,
+    Server,
+    browser_marks,
+    faulty_camera,
+    fits,
+    is_of_the_camera,
+    png,
+    until,
+    upload,
+    visit,
+)
+from ui.texts import ENGLISH, SOMETHING_ELSE
 
 pytestmark = browser_marks
+
+_UNPLUGGED = """
+const film = MediaDevices.prototype.getUserMedia;
+MediaDevices.prototype.getUserMedia = async function (wanted) {
+  if (window.plugged) return film.call(this, wanted);
+  throw new DOMException("", "NotFoundError");
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +60,7 @@ def page(browser: Browser, server: Server, api: ColorApi, request: pytest.Fixtur
         yield page
 
 
-def upload(page: Page, data: bytes, name: str = "photo.png", mime: str = "image/png") -> None:
-    page.locator("#photo input[type=file]").set_input_files({"name": name, "mimeType": mime, "buffer": data})
-
-
+@SIZES
 def test_upload_then_right(page: Page, api: ColorApi) -> None:
     for part in ("why", "right", "choices", "classify"):
         expect(page.locator(f"#{part}")).to_be_hidden()  # nothing to press before there is an answer
@@ -54,41 +73,46 @@ def test_upload_then_right(page: Page, api: ColorApi) -> None:
     page.locator("#right").click()
     expect(page.locator("#status")).to_have_text(f"{ENGLISH.said_right} {ENGLISH.stored.format(id=1)}")
     assert api.verdicts == [(hashlib.sha256(photo).hexdigest()[:12], True, None)]
+    assert fits(page)
 
 
 def test_one_click_stores_a_class_of_the_list(page: Page, api: ColorApi) -> None:
     upload(page, png((10, 20, 200)))
     expect(page.locator("#answer .sentence")).to_have_text("A ship, 93 % sure")
     choices = page.locator("#choices [role=group] button")
-    expect(choices).to_have_count(9)  # all but the answer
-    assert choices.all_inner_texts() == sorted(choices.all_inner_texts())
+    expect(choices).to_have_count(10)  # all but the answer, and none of them
+    *classes, last = choices.all_inner_texts()
+    assert (classes, last) == (sorted(classes), ENGLISH.something_else)
     page.get_by_role("button", name="Truck").click()
     expect(page.locator("#status")).to_have_text("You said: it is a truck. Stored as record 1. Thank you.")
     assert [verdict[1:] for verdict in api.verdicts] == [(False, "truck")]
 
 
+@SIZES
 def test_a_new_class_by_keyboard(page: Page, api: ColorApi) -> None:
     upload(page, png((230, 40, 40)))
     expect(page.locator("#right")).to_be_visible()
-    page.get_by_role("button", name="Truck").focus()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # opens "Something else"
+    page.get_by_role("button", name=ENGLISH.something_else).focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#status .error")).to_have_text(ENGLISH.name_first)
     page.keyboard.type(" bicycle ")
     page.keyboard.press("Enter")
     expect(page.locator("#status .done")).to_contain_text("the class “bicycle”")
-    assert [verdict[1:] for verdict in api.verdicts] == [(False, "bicycle")]
+    page.get_by_label(ENGLISH.new_class).fill("tram")
+    page.get_by_role("button", name=ENGLISH.wrong).click()
+    expect(page.locator("#status .done")).to_contain_text("the class “tram”")
+    assert [verdict[1:] for verdict in api.verdicts] == [(False, "bicycle"), (False, "tram")]
 
 
-@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
-def test_undo_takes_it_back(page: Page, api: ColorApi) -> None:
+@SIZES
+def test_something_else_is_one_click_and_undo_takes_it_back(page: Page, api: ColorApi) -> None:
     photo = png((235, 40, 40))
     upload(page, photo)
     expect(page.locator("#undo")).to_have_count(0)
-    page.get_by_role("button", name="Frog").click()
-    expect(page.locator("#status .done")).to_be_visible()
+    page.get_by_role("button", name=ENGLISH.something_else).click()
+    expect(page.locator("#status .done")).to_have_text("You said: it is something else. Stored as record 1. Thank you.")
+    assert [verdict[1:] for verdict in api.verdicts] == [(False, SOMETHING_ELSE)]
     api.feedback_fails = True
     page.locator("#undo").click()
     expect(page.locator("#status .error")).to_contain_text("not available")
@@ -113,10 +137,10 @@ def test_why(page: Page) -> None:
     photo = page.locator("#heat img").first
     assert photo.evaluate("image => image.naturalWidth") == 320, "over the photo itself"
     assert over.bounding_box() == photo.bounding_box()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits(page)
 
 
-@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+@SIZES
 def test_live(page: Page, api: ColorApi) -> None:
     page.get_by_role("tab", name=ENGLISH.live_tab).click()
     expect(page.locator(".live .sentence")).to_have_text("A cat, 93 % sure")
@@ -129,7 +153,7 @@ def test_live(page: Page, api: ColorApi) -> None:
     assert page.evaluate("window.bar.isConnected && window.bar.style.width") == "50%", "the same bar has moved"
     assert api.images == [], "nothing but live pictures is asked for"
     assert is_of_the_camera(api.frames[0]), "the first picture too, the right way round"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert fits(page)
     page.get_by_role("button", name=ENGLISH.pause).click()
     page.wait_for_function("!document.querySelector('.live video').srcObject")
     taken = len(api.frames)
@@ -151,16 +175,18 @@ def test_live_says_what_is_wrong_and_goes_on(page: Page, api: ColorApi) -> None:
     expect(page.locator(".live .sentence")).to_be_visible()
 
 
-@pytest.mark.parametrize("name", ["NotAllowedError", "NotFoundError", "AbortError"])
-def test_live_without_a_camera(page: Page, api: ColorApi, name: str) -> None:
-    fail = f"async () => {{ throw new DOMException('', '{name}') }}"
-    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
+@SIZES
+def test_live_without_a_camera(page: Page, api: ColorApi) -> None:
+    faulty_camera(page, "NotAllowedError")
     page.get_by_role("tab", name=ENGLISH.live_tab).click()
-    sentence = ENGLISH.camera_faults.get(name, ENGLISH.live_failed)
-    expect(page.locator(".live .answer .error")).to_have_text(sentence)
+    for name in ("NotAllowedError", "NotFoundError", "AbortError"):
+        faulty_camera(page, name)  # each try looks for a camera anew
+        sentence = ENGLISH.camera_faults.get(name, ENGLISH.live_failed)
+        expect(page.locator(".live .answer .error")).to_have_text(sentence)
     assert api.frames == []
 
 
+@SIZES
 def test_failing_feedback_is_told(page: Page, api: ColorApi) -> None:
     api.feedback_fails = True
     upload(page, png((240, 40, 40)))
@@ -173,14 +199,23 @@ def test_failing_feedback_is_told(page: Page, api: ColorApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
-    [(None, ENGLISH.problems["unreachable"]), (401, ENGLISH.signed_out)],
-    ids=["gone", "signed out"],
+    ("answer", "sentence", "options"),
+    [
+        (None, ENGLISH.problems["unreachable"], {}),
+        (None, ENGLISH.problems["unreachable"], PHONE),
+        (401, ENGLISH.signed_out, {}),
+    ],
+    ids=["gone-desk", "gone-phone", "signed out"],
 )
 def test_a_page_that_is_cut_off_says_what_to_do(
-    browser: Browser, server: Server, request: pytest.FixtureRequest, answer: int | None, sentence: str
+    browser: Browser,
+    server: Server,
+    request: pytest.FixtureRequest,
+    answer: int | None,
+    sentence: str,
+    options: dict[str, Any],
 ) -> None:
-    with visit(browser, server.url, request.node.name, forgiven="Failed to load resource") as page:
+    with visit(browser, server.url, request.node.name, forgiven=("Failed to load resource",), **options) as page:
         upload(page, png((210, 40, 40)))
         expect(page.locator("#right")).to_be_visible()
 
@@ -200,6 +235,34 @@ def test_a_page_that_is_cut_off_says_what_to_do(
         expect(page.locator("#cut-off")).to_be_hidden(timeout=15_000)
 
 
+def test_a_token_that_holds_no_longer_is_told_where_a_photo_is_given(
+    browser: Browser, server: Server, api: ColorApi, request: pytest.FixtureRequest
+) -> None:
+    """Whatever the browser sends, live pictures and uploads too, is refused once the token has run out."""
+    with visit(browser, server.url, request.node.name, forgiven=("Failed to load resource", "Response")) as page:
+        refused = '{"error": {"code": "unauthorised", "message": "no"}}'
+        ways = ("**/ui/live", "**/gradio_api/upload**")
+        for way in ways:
+            page.route(way, lambda route: route.fulfill(status=401, body=refused, content_type="application/json"))
+        told = page.get_by_role("alert").filter(has_text=ENGLISH.signed_out)
+        page.get_by_role("tab", name=ENGLISH.live_tab).click()
+        expect(page.locator(".live .answer .error")).to_have_text(ENGLISH.signed_out)
+        expect(told).to_be_visible()
+        page.unroute(ways[0])
+        expect(page.locator(".live .sentence")).to_be_visible()  # signed in again, elsewhere: it goes on
+        expect(told).to_be_hidden()
+        page.get_by_role("tab", name=ENGLISH.classify_tab).click()
+        api.images.clear()
+        upload(page, png((220, 40, 40)))
+        expect(told).to_be_visible()
+        assert api.images == []
+        page.unroute(ways[1])
+        page.reload()  # as the sentence says
+        upload(page, png((220, 40, 40)))
+        expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
+
+
+@SIZES
 def test_refused_answer(page: Page, api: ColorApi) -> None:
     upload(page, png((30, 180, 20)))
     expect(page.locator("#answer .sentence")).to_have_text("I don’t know this. My best guess would be a cat.")
@@ -207,17 +270,21 @@ def test_refused_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#question")).to_contain_text(ENGLISH.was_refusing_right)
     expect(page.locator("#right")).to_have_text(ENGLISH.right_to_refuse)
     expect(page.locator("#choices [role=group] button")).to_have_count(10)
+    expect(page.get_by_role("button", name=ENGLISH.something_else)).to_have_count(0)  # that is what "right" says
     page.locator("#choices [role=group] button").first.click()
     expect(page.locator("#status .done")).to_be_visible()
     assert [verdict[1:] for verdict in api.verdicts] == [(False, "cat")], "the best guess comes first"
+    assert fits(page)
 
 
+@SIZES
 def test_what_is_no_image_is_told(page: Page) -> None:
     upload(page, b"not a picture at all", "photo.png")
     expect(page.locator("#answer .error")).to_have_text("The file is not an image. " + ENGLISH.advice[400])
     expect(page.locator("#right")).to_be_hidden()
 
 
+@SIZES
 def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     upload(page, png((220, 50, 40)))
     page.locator("#right").click()
@@ -235,6 +302,7 @@ def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#right")).to_be_hidden()
 
 
+@SIZES
 def test_what_failed_can_be_tried_again(page: Page, api: ColorApi) -> None:
     api.gone = True
     upload(page, png((220, 50, 40)))
@@ -245,7 +313,7 @@ def test_what_failed_can_be_tried_again(page: Page, api: ColorApi) -> None:
     expect(page.locator("#classify")).to_be_hidden()
 
 
-@pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
+@SIZES
 def test_webcam(page: Page, api: ColorApi) -> None:
     upload(page, png((10, 20, 200)))
     expect(page.locator("#answer .sentence")).to_contain_text("A ship")
@@ -258,13 +326,42 @@ def test_webcam(page: Page, api: ColorApi) -> None:
     assert is_of_the_camera(api.images[-1]), "captured without loss, not mirrored"
 
 
-@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["phone"])
-def test_phone(page: Page) -> None:
-    upload(page, png((220, 60, 40)))
-    expect(page.locator("#answer .sentence")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.locator("#right").click()
-    expect(page.locator("#status .done")).to_be_visible()
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", ["NotAllowedError", "NotFoundError"])
+def test_a_camera_that_is_refused_or_missing_is_told(
+    browser: Browser, server: Server, request: pytest.FixtureRequest, name: str, options: dict[str, Any]
+) -> None:
+    """Gradio's own camera says nothing: the page does, and the next click looks for a camera anew."""
+    refused = name == "NotAllowedError"
+    fault: dict[str, Any] = {"permissions": []} if refused else {"before": _UNPLUGGED}
+    with visit(browser, server.url, request.node.name, **options, **fault) as page:
+        told = page.get_by_role("alert")
+        page.get_by_label("Capture from camera").click()
+        page.get_by_title("grant webcam access").click()
+        expect(told).to_have_text(ENGLISH.camera_faults[name])
+        assert fits(page)
+        page.context.grant_permissions(["camera"])
+        page.evaluate("window.plugged = true")
+        page.get_by_title("grant webcam access").click()
+        expect(page.get_by_title("capture photo")).to_be_visible()
+        expect(told).to_be_hidden()
+
+
+def test_a_camera_that_an_insecure_page_does_not_get_is_told(
+    browser: Browser, server: Server, request: pytest.FixtureRequest
+) -> None:
+    nothing = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined, configurable: true })"
+    with visit(browser, server.url, request.node.name, before=nothing) as page:
+        held: list[Route] = []
+        page.route("**/held", lambda route: held.append(route))
+        page.evaluate("() => { fetch('held').then(() => (window.answered = true)) }")
+        page.get_by_label("Capture from camera").click()
+        page.get_by_title("grant webcam access").click()
+        told = page.get_by_role("alert")
+        expect(told).to_have_text(ENGLISH.camera_faults["SecurityError"])
+        held[0].fulfill(status=200)
+        page.wait_for_function("window.answered")
+        expect(told).to_be_visible()  # what was asked before the fault does not take it away
 
 
 @pytest.mark.parametrize("page", [{"color_scheme": "dark"}], indirect=True, ids=["dark"])

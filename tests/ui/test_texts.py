@@ -16,7 +16,7 @@ import pytest
 from tests.ui.conftest import ColorApi
 from tests.ui.owner import FakeOwner
 from ui.examples import draw_all
-from ui.texts import ENGLISH, Texts
+from ui.texts import ENGLISH, SOMETHING_ELSE, Texts
 
 UI = Path(__file__).resolve().parents[2] / "ui"
 TEMPLATES = {
@@ -39,7 +39,6 @@ TEMPLATES = {
     "review_guess": {"name", "share"},
     "photos_minute": {"n"},
     "feedback_accuracy_of": {"low", "high", "answers"},
-    "rows": {"n"},
     "drift_cell": {"column", "time", "verdict"},
     "drifted": {"p"},
     "not_drifted": {"p"},
@@ -49,11 +48,10 @@ TEMPLATES = {
     "took_back": {"tag"},
     "compared": {"name", "difference", "low", "high", "photos"},
     "balance": {"name", "ratio"},
-    "photos_n": {"n"},
     "delete_what": {"name"},
-    "delete_all": {"n"},
+    "delete_all": {"answers"},
     "delete_burst_really": {"photos", "folder"},
-    "delete_all_really": {"n"},
+    "delete_all_really": {"answers"},
     "burst_deleted": {"photos"},
     "feedback_deleted": {"answers", "photos"},
 }
@@ -106,6 +104,12 @@ def test_templates_have_exactly_the_names_the_page_fills_in() -> None:
             assert value
 
 
+def test_one_is_no_plural() -> None:
+    for forms, one, many in ((ENGLISH.photos_n, "1 photo", "photos"), (ENGLISH.answers_n, "1 answer", "answers")):
+        told = [ENGLISH.counted(forms, n) for n in (0, 1, 2, 1234)]
+        assert told == [f"0 {many}", one, f"2 {many}", f"1,234 {many}"]
+
+
 def test_every_text_is_used() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in UI.glob("*.py") if path.name != "texts.py")
     code += (UI / "texts.py").read_text(encoding="utf-8").split("ENGLISH")[0]
@@ -151,3 +155,9 @@ def test_classes_without_words_are_shown_by_name() -> None:
     assert ENGLISH.noun("cat") == "a cat"
     assert ENGLISH.noun("bicycle") == "the class “bicycle”"
     assert ENGLISH.listed("bicycle") == "Bicycle"
+
+
+def test_something_else_is_what_training_takes_for_no_class() -> None:
+    from runners import class_names
+
+    assert class_names.SOMETHING_ELSE == SOMETHING_ELSE

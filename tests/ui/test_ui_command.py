@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi import FastAPI
+from playwright.sync_api import Browser, expect
 
+from tests.live import free_port
+from tests.serving import photo, world
+from tests.ui.conftest import Running, in_browser, upload, visit
 from ui.__main__ import application, main, parser
+from ui.texts import ENGLISH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +53,58 @@ def test_the_front_door_leads_to_the_page() -> None:
     app = asyncio.run(page())
     paths = {getattr(route, "path", "") for route in app.routes}
     assert {"/", "/ui", "/favicon.ico"} <= paths
+
+
+@contextmanager
+def alone(url: str, token: str, temporary: Path) -> Iterator[str]:
+    """The address of ``python -m ui`` beside the service at ``url``, in a process of its own."""
+    port, log = free_port(), temporary / "page.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ui", "--url", url, "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, "CIFAR_TOKEN": token, "GRADIO_TEMP_DIR": str(temporary / "uploads")},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        page = f"http://127.0.0.1:{port}"
+        end = time.monotonic() + 60
+        while not answers(f"{page}/favicon.ico"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        yield page
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@in_browser
+def test_the_page_alone_asks_and_teaches_the_service_at_its_address(
+    browser: Browser, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    here = world(tmp_path, monitoring=False, api_tokens=("secret",))
+    with (
+        Running(lambda: here.app) as service,
+        alone(service.url, "secret", tmp_path) as url,
+        visit(browser, url, request.node.name) as page,
+    ):
+        upload(page, photo())
+        expect(page.locator("#answer .sentence")).to_contain_text("A dog")
+        expect(page.locator("#seen img")).to_have_js_property("naturalWidth", 32)
+        page.locator("#right").click()
+        expect(page.locator("#status .done")).to_have_text(f"{ENGLISH.said_right} {ENGLISH.stored.format(id=1)}")
+        expect(page.get_by_role("tab")).to_have_text([ENGLISH.classify_tab, ENGLISH.live_tab])
+        assert httpx.get(url).headers["location"] == "/ui/"
+    assert here.handlers._feedback.counts()["confirmed"] == 1
 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
