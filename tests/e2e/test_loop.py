@@ -124,8 +124,8 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Pa
     accepted = command(var, "monitoring", "review", "--accept-all", "--include-marked", "--json")
     assert accepted.returncode == 0, accepted.stderr
     # A small step on a sample of the base data: the corrections gain, and nothing else can be lost by it.
-    config = (ROOT / "training" / "retrain.yaml").read_text().replace("learning_rate: 0.003", "learning_rate: 0.0006")
-    (var / "small.yaml").write_text(config)
+    config = (ROOT / "training" / "retrain.yaml").read_text().replace("learning_rate: 0.003", "learning_rate: 0.0012")
+    (var / "small.yaml").write_text(config + "least_images: 4096\n")
     done = command(var, "training", "retrain", "--config", str(var / "small.yaml"), "--base-images", "4000", "--json")
     assert done.returncode == 0, done.stderr[-2000:]
     verdict = json.loads(done.stdout)
