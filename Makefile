@@ -21,7 +21,7 @@ serve: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy .
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 20
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 train: $(VENV)/.ready
 	@$(BIN)/python -m training all --config $(CONFIG) --classes $(CLASSES)
