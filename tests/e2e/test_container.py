@@ -33,8 +33,6 @@ LARGEST = 1_200_000_000
 """Bytes of the image, at most."""
 TOKEN = "a-token-of-this-test"
 BASE = "localhost/debian:bare"
-SOONEST = 10.0
-"""Seconds from a container's start until it has answered the first photo, at most: what a start on demand costs."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,6 @@ def test_feedback_outlives_the_container(engine: Engine, image: str) -> None:
         f"container start to ready: {first.seconds:.1f} s, again {second.seconds:.1f} s; "
         f"to the first answer of /classify: {answered:.1f} s, again {answered_again:.1f} s"
     )
-    assert min(answered, answered_again) < SOONEST, "of two starts one, for other tests may have run beside the other"
 
 
 def rows_in_mlflow(engine: Engine, running: Running) -> int:

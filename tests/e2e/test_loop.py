@@ -103,6 +103,7 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
     assert "frog" in done.stdout
 
 
+@pytest.mark.timeout(1500)  # a processor without bfloat16 needs eight minutes, beside other tests more
 def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Path) -> None:
     from training.sources import CIFAR10_LABELS, load_cifar10
 
@@ -126,7 +127,8 @@ def test_the_loop_closes_on_real_photos(var: Path, data_root: Path, prepared: Pa
     # A small step on a sample of the base data: the corrections gain, and nothing else can be lost by it.
     config = (ROOT / "training" / "retrain.yaml").read_text().replace("learning_rate: 0.003", "learning_rate: 0.0012")
     (var / "small.yaml").write_text(config + "least_images: 4096\n")
-    done = command(var, "training", "retrain", "--config", str(var / "small.yaml"), "--base-images", "4000", "--json")
+    options = ("--config", str(var / "small.yaml"), "--base-images", "4000", "--json")
+    done = command(var, "training", "retrain", *options, timeout=1200)
     assert done.returncode == 0, done.stderr[-2000:]
     verdict = json.loads(done.stdout)
     assert verdict["corrections"] == len(wrong)

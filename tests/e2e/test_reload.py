@@ -162,6 +162,12 @@ def test_the_windows_of_each_pair_are_its_own(store: Store) -> None:
         "    w=tracking.windows(s, tag)\n"
         "    print(len(w), {profiles.from_bytes(b).metadata['cnn'] for b in tracking.read_windows(s, w)} == {tag})"
     )
+    spool = store.var / "spool"
+    with server(store.var, **OPTIONS):  # what the one before had no time to send waits on disk for the next start
+        end = time.monotonic() + 120
+        while any(file.suffix in (".rows", ".part", ".bin") for file in spool.iterdir()):
+            assert time.monotonic() < end, sorted(spool.iterdir())
+            time.sleep(0.2)
     tags = [store.tags[name] for name in ("one", "two", "damaged")]
     done = subprocess.run(
         [sys.executable, "-c", code, *tags], cwd=ROOT, env=environment(store.var), capture_output=True, text=True
