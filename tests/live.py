@@ -91,7 +91,7 @@ def server(
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            _wait_ready(client, process, log)
+            wait_until_answered(client, "/readyz", process, log)
             yield client, process, log
     finally:
         if process.poll() is None:
@@ -106,12 +106,13 @@ def server(
                 process.wait()
 
 
-def _wait_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_answered(client: httpx.Client, path: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until ``path`` is answered with 200; fails with the end of ``log`` when ``process`` ends or never does."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()[-3000:]
         try:
-            if client.get("/readyz").status_code == 200:
+            if client.get(path).status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ import pytest
 
 from monitoring import profiles, tracking
 from settings import ROOT, Settings
-from tests.live import PATIENCE, environment, free_port
+from tests.live import environment, free_port, wait_until_answered
 
 MAKE = ["make", "--no-print-directory", "mlflow"]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,24 +39,11 @@ def pages(var: Path, log: Path) -> Iterator[httpx.Client]:
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            wait_until_healthy(client, process, log)
+            wait_until_answered(client, "/health", process, log)
             yield client
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # make, MLflow and its worker
         process.wait()
-
-
-def wait_until_healthy(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if client.get("/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(log.read_text()[-3000:])
 
 
 def test_they_open_before_the_first_run_and_then_draw_what_a_model_was_sent_over_time(tmp_path: Path) -> None:
