@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from training.augment import augmented, cutout, mirrored, vary
 from training.balance import epoch_rows, is_small, sample_weights
 from training.config import TrainConfig
+from training.memory import keep_freed_memory
 from training.network import build, whitening_kernel
 from training.precision import resolved
 from training.sources import Labelled, Progress
@@ -47,6 +48,7 @@ def fit(
     """
     import keras
 
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     done, model = _last_checkpoint(folder)
