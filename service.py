@@ -55,7 +55,7 @@ if SEPARATE:
     from runners.forest import ForestRunner
     from runners.remote import PREPARE_SECONDS, READY_SECONDS, remote_prepare, remote_ready, remote_score
 
-GRACE_SECONDS, LEAVE_SECONDS = 5.0, 9.0
+GRACE_SECONDS, LEAVE_SECONDS = 5.0, 7.5
 """After the word to leave: when requests in flight have to be done, and when the last window has to be in MLflow. One
 that is not waits on disk for the next start."""
 app = new_app(SETTINGS)
