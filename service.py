@@ -39,6 +39,7 @@ from monitoring.feedback import FeedbackStore  # noqa: E402
 from monitoring.keeper import Keeper  # noqa: E402
 from runners.artifacts import read_gate_card, read_network_card  # noqa: E402
 from runners.batching import MicroBatcher, Score, ScoreHere  # noqa: E402
+from runners.blas import one_blas_thread  # noqa: E402
 from runners.leaving import when_told_to_leave  # noqa: E402
 from runners.pipeline import Scores  # noqa: E402
 from runners.prediction import ModelTags  # noqa: E402
@@ -95,6 +96,7 @@ class Cifar:
 
     def __init__(self) -> None:
         refuse_open_door(SETTINGS, listening_addresses())  # however the server was started
+        one_blas_thread()
         self.traces = start_tracing(SETTINGS)
         if SETTINGS.request_log:
             log_requests()

@@ -21,6 +21,7 @@ from monitoring import drift, profiles, tracking
 from monitoring.recorder import Recorder
 from monitoring.rows import Table, rows
 from monitoring.since import Timeline
+from runners.blas import one_blas_thread
 from runners.pipeline import Scores
 from settings import Settings, configure_environment
 
@@ -37,6 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(var=Path(folder), mlflow_uri=None, monitoring=True)
         configure_environment(settings)
+        one_blas_thread()  # as in the server
         cost = _row_cost(settings)
         sizes = _store(settings)
         done = subprocess.run(

@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.load import Load, load, photos
 from bench.servers import Server, StartError, free_port, peers_python
+from runners.blas import one_blas_thread
 from runners.store import Served, StoreError, load_pipeline, served
 from settings import ROOT, Settings, configure_environment
 from training.speed import engine, machine
@@ -217,6 +218,7 @@ def recording(bench: Bench) -> Iterator[str]:
     scores, sizes = pipeline.score(pixels), np.array([[320, 240]])
     ensure_store(settings)
     recorder = Recorder(settings, pipeline.cnn_tag, pipeline.forest_tag, pipeline.labels)
+    one_blas_thread()  # as in the server
     recorder.start()
 
     def record(count: int) -> None:

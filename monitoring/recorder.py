@@ -84,6 +84,7 @@ class Recorder:
         self._closing = False
         self._work = threading.Event()
         self._stop_sending = False
+        self._run_ids: dict[str, str] = {}
         self._writer = threading.Thread(target=self._write, name="profile-writer", daemon=True)
         self._sender = threading.Thread(target=self._send, name="profile-sender", daemon=True)
         self._window: _OpenWindow | None = None
@@ -271,6 +272,7 @@ class Recorder:
                 failing, wait = False, self._retry_s
             except Exception as error:  # whatever MLflow, SQLAlchemy or the network raise: the files stay
                 failing, wait = True, min(2 * wait, _SLOWEST_RETRY_S)
+                self._run_ids.clear()  # somebody may have deleted a run
                 self._failed("Windows wait on disk, MLflow did not take them", error)
             if last_round:
                 return
@@ -292,7 +294,10 @@ class Recorder:
 
     def _send_window(self, profile: Profile) -> None:
         about = profile.metadata
-        run_id = tracking.model_run(self._settings, about["cnn"], about["forest"], about["replica"])
+        run_id = self._run_ids.get(about["cnn"])
+        if run_id is None:
+            run_id = tracking.model_run(self._settings, about["cnn"], about["forest"], about["replica"])
+            self._run_ids[about["cnn"]] = run_id
         end = datetime.fromisoformat(about["end"])
         tracking.log_window(self._settings, run_id, profile, end=end, replica=about["replica"])
 

@@ -7,17 +7,15 @@ minus the logarithm of the share of them that score higher.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from runners.artifacts import GATE_FILE, ArtifactError
+from runners.blas import one_blas_thread
 from runners.isolation import Doubles, Forest
 from runners.ood_scores import FORMULAS, Floats, Known, energy, raw_scores, softmax
 
@@ -95,7 +93,7 @@ class Gate:
         Bonferroni p (Genovese, Roeder and Wasserman 2006): of photos drawn like the calibration ones, refusing at
         p <= a refuses at most a share a.
         """
-        with _one_blas_thread():
+        with one_blas_thread():
             score = self.forest.score(self.features(logits, embedding))
         guess = logits.argmax(axis=1)
         group, conformity = self.groups[guess], self.conformity(score, guess)
@@ -107,17 +105,6 @@ class Gate:
         among_all = (1 + at_least.sum(axis=1)) / (len(self.calibration) + 1)
         p_value = np.minimum(within / (1 - WEIGHT_OF_ALL), among_all / WEIGHT_OF_ALL)
         return score.astype(np.float32), np.minimum(p_value, 1.0).astype(np.float32)
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """After a larger product OpenBLAS's other threads look for more in a loop, and the network's next call takes twice
-    as long: 87 ms for 64 photos instead of 43, on two cores."""
-    return _blas().limit(limits=1)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
 
 
 def save_gate(folder: Path, gate: Gate) -> Path:

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.blas import one_blas_thread
 from runners.images import read_photo
 from runners.pipeline import Pipeline, Scores
 from runners.prediction import ApiError
@@ -168,6 +169,7 @@ def _scored(
         yield from score_parts(waiting, work, settings, workers)
         return
     streams = os.cpu_count() or 1
+    one_blas_thread()
     pipeline = load_pipeline(settings, streams)
     for number, part in waiting:
         yield score_part(part, number, work, pipeline, settings, streams)

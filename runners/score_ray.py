@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.artifacts import ArtifactError
+from runners.blas import one_blas_thread
 from runners.score import Done, score_part
 from runners.score_sources import Part, ScoreError
 from runners.store import StoreError
@@ -85,6 +86,7 @@ class _Scorer:
         self.settings = Settings(**settings)
         configure_environment(self.settings)
         self.work = Path(work)
+        one_blas_thread()
         self.pipeline = load_pipeline(self.settings, streams=1)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,35 @@ def test_a_column_that_only_a_later_part_has_is_a_copy():
     parts = [profiles.profile({name: np.array(values)}) for name, values in (("energy", [1.0]), ("contrast", [2.0]))]
     merged = profiles.merge([*parts, parts[1]])
     assert (merged.numeric("contrast").count, parts[1].numeric("contrast").count) == (2, 1)
+
+
+def test_a_column_is_split_as_whylogs_itself_splits_it():
+    import pandas as pd
+
+    profiles.profile({"brightness": np.ones(1)})  # from here on whylogs has our way
+    spec = find_spec("whylogs.core.preprocessing")
+    theirs = module_from_spec(spec)
+    sys.modules["theirs"] = theirs  # where its dataclasses look for their module
+    spec.loader.exec_module(theirs)
+    from whylogs.core import preprocessing as ours
+
+    assert ours.PreprocessedColumn._pandas_split is not theirs.PreprocessedColumn._pandas_split
+    values = np.array([1.5, np.nan, -2.0, np.inf, np.nan, -np.inf, 0.0])
+    series = (
+        pd.Series(values, name="brightness"),
+        pd.Series(np.full(3, np.nan), name="brightness"),
+        pd.Series(np.array(["cat", "unknown", "cat"]), name="label"),
+        pd.Series(np.array([1, 2, 3]), name="another"),
+    )
+    for one in series:
+        mine, yours = (module.PreprocessedColumn.apply(one) for module in (ours, theirs))
+        for field in ("len", "null_count", "nan_count", "inf_count", "bool_count"):
+            assert getattr(mine, field) == getattr(yours, field), (one.name, field)
+        for field in ("floats", "ints"):
+            a, b = (getattr(column.numpy, field) for column in (mine, yours))
+            assert np.array_equal([] if a is None else a, [] if b is None else b), (one.name, field)
+        a, b = (column.pandas.strings for column in (mine, yours))
+        assert ([] if a is None else list(a)) == ([] if b is None else list(b))
 
 
 def test_a_snapshot_does_not_grow(table):

@@ -158,6 +158,18 @@ def test_sending_recovers_without_a_restart(tracked, recorder, traffic, monkeypa
     assert [window.rows for window in arrived(settings)] == [5]
 
 
+def test_a_window_whose_run_somebody_deleted_goes_into_a_new_one(tracked, recorder, traffic):
+    settings = tracked(window_rows=5)
+    running = recorder(settings)
+    running.record(*traffic(5))
+    until(lambda: running.windows_sent == 1)
+    tracking.client(settings).delete_run(tracking.model_run(settings, CNN))
+    running.record(*traffic(5))
+    until(lambda: running.windows_sent == 2)
+    assert [window.rows for window in arrived(settings)] == [5]
+    until(lambda: running.last_error is None)
+
+
 def test_a_full_disk_keeps_the_window_open(tracked, recorder, traffic):
     settings = tracked(window_rows=5)
     spool = settings.var / "spool"
