@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,10 @@ import pytest
 from PIL import Image
 
 from settings import ROOT, Settings, configure_environment
+from tests.live import import_starters
 
 if TYPE_CHECKING:
+    from runners.pipeline import Scores
     from runners.store import Served
 
 configure_environment(Settings())
@@ -38,22 +42,53 @@ def starter_pair(tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The shipped pair, imported into a store of its own."""
     from runners.store import Served
 
-    var = tmp_path_factory.mktemp("starters")
-    own = {**os.environ, "CIFAR_VAR": str(var), "BENTOML_HOME": str(var / "bentoml")}
-    subprocess.run([sys.executable, "-m", "runners", "starters"], cwd=ROOT, env=own, check=True, capture_output=True)
+    var = import_starters(tmp_path_factory.mktemp("starters"))
     store = var / "bentoml" / "models"
     cnn, forest = (next((store / name).glob("*/*.json")).parent for name in ("cifar_cnn", "ood_forest"))
     return Served("cnn", "forest", cnn, forest)
 
 
 @pytest.fixture(scope="session")
-def prepared(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test run, the same one in all its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """The processes of the run take turns: the first makes what all use."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(data_root: Path, shared: Path) -> Path:
     """The dataset of the shipped classes, made once: the folder that `CIFAR_VAR/dataset` would be."""
     from training.prepare import prepare
 
-    folder = tmp_path_factory.mktemp("prepared") / "dataset"
-    prepare(ROOT / "training" / "classes.yaml", data_root, folder, lambda *_, **__: None)
+    folder = shared / "prepared" / "dataset"
+    with one_at_a_time(shared / "prepared.lock"):
+        prepare(ROOT / "training" / "classes.yaml", data_root, folder, lambda *_, **__: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shipped_scores(prepared: Path, starter_pair: Served, shared: Path) -> Scores:
+    """What the shipped pair says of all test photos of `prepared`, asked once."""
+    from runners.pipeline import Scores
+    from runners.store import open_pair
+    from training import dataset
+
+    file = shared / "shipped-scores.npz"
+    with one_at_a_time(shared / "shipped-scores.lock"):
+        if not file.exists():
+            scores = open_pair(starter_pair, "openvino")[0].score(dataset.load(prepared)["test"][0], batch=250)
+            np.savez(shared / "draft.npz", **{f.name: getattr(scores, f.name) for f in fields(Scores)})
+            (shared / "draft.npz").rename(file)
+    with np.load(file) as arrays:
+        return Scores(**arrays)
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runners.gate import softmax
-from runners.network import Engine, load_network
-from runners.pipeline import Pipeline
+from runners.pipeline import Pipeline, Scores
 from runners.store import Served, open_pair
 from training import dataset
-from training.export import outputs
 from training.sources import Labelled
 
 Pixels = NDArray[np.uint8]
@@ -73,23 +70,20 @@ def test_noise_lowers_confidence(pipeline: Pipeline, sample: Labelled) -> None:
     assert confidence[-1] < confidence[0] - 0.1
 
 
-def test_every_class_is_found_among_its_own_test_photos(pipeline: Pipeline, photos: Labelled) -> None:
-    best = probabilities(pipeline, photos[0]).argmax(axis=1)
+def test_every_class_is_found_among_its_own_test_photos(
+    pipeline: Pipeline, photos: Labelled, shipped_scores: Scores
+) -> None:
+    best = shipped_scores.best
     for label, name in enumerate(pipeline.labels):
         mine = photos[1] == label
         assert mine.any(), name
         assert (best[mine] == label).mean() > 0.6, name
 
 
-def test_both_engines_give_the_same_answer(starter_pair: Served, pipeline: Pipeline, photos: Labelled) -> None:
+def test_both_engines_give_the_same_answer(starter_pair: Served, photos: Labelled, shipped_scores: Scores) -> None:
     """OpenVINO computes in bfloat16 where the processor has it, TensorFlow in float32."""
-    pixels = photos[0][:5_000]
-    found = []
-    engines: tuple[Engine, ...] = ("openvino", "tensorflow")
-    for engine in engines:
-        logits, _ = outputs(load_network(starter_pair.cnn_path, engine), pixels)
-        found.append(softmax(logits, pipeline.temperature))
-    ours, theirs = found
+    pixels, ours = photos[0][:5_000], shipped_scores.probabilities[:5_000]
+    theirs = open_pair(starter_pair, "tensorflow")[0].score(pixels, batch=250).probabilities
     difference = np.abs(ours - theirs).max(axis=1)
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() >= 0.995
     assert difference.mean() <= 0.005

@@ -21,7 +21,7 @@ name: tiny
 widths: [8, 8, 8]
 epochs: 3
 batch_size: 64
-least_images: 2048
+least_images: 1024
 learning_rate: 0.2
 gate_trees: 20
 """
@@ -74,8 +74,6 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
     [photos] = logged.inputs.dataset_inputs
     assert result["digest"].startswith(photos.dataset.digest)
     assert logged.data.metrics["test_accuracy"] == pytest.approx(result["test_accuracy"])
-    for step in ("ood", "evaluate"):  # each step can be repeated
-        assert training(var, step, "--config", str(var / "tiny.yaml")).returncode == 0
     again = training(var, "train", "--config", str(var / "tiny.yaml"))
     assert again.returncode == 0
     assert "images/s" not in again.stderr  # a finished run is not trained again
@@ -84,9 +82,12 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
         1,
         "error: there is no earlier model to go back to",
     )
-    (var / "other.yaml").write_text(CONFIG.replace("name: tiny", "name: other\nseed: 1"))
-    second = training(var, "all", *options[:2], "--config", str(var / "other.yaml"), "--json")
-    assert second.returncode == 0, second.stderr[-3000:]
+    (var / "other.yaml").write_text(
+        CONFIG.replace("name: tiny", "name: other\nseed: 1").replace("epochs: 3", "epochs: 1")
+    )
+    for step in ("train", "ood", "evaluate", "register"):  # each alone
+        second = training(var, step, "--config", str(var / "other.yaml"), "--json")
+        assert second.returncode == 0, second.stderr[-3000:]
     back = training(var, "rollback", "--json")
     assert back.returncode == 0, back.stderr
     assert json.loads(back.stdout)["cnn"].split("-")[1] == result["cnn"].split("-")[1]
