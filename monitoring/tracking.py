@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -43,7 +44,33 @@ def client(settings: Settings) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):  # set after the import, which resets them
         logging.getLogger(name).setLevel(logging.WARNING)
+    _make_file(settings)
     return MlflowClient(settings.mlflow)
+
+
+def _make_file(settings: Settings) -> None:
+    """Make the SQLite file of a new store beside its place, then move it there.
+
+    MLflow makes its tables in dozens of steps that SQLite does not undo: a process that ends among them, such as a
+    server that is stopped in its first seconds, would leave a file that no MLflow can open again.
+    """
+    name = settings.mlflow.removeprefix("sqlite:///")
+    if name == settings.mlflow or Path(name).exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file = Path(name)
+    draft = file.with_name(f"{file.name}.draft")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if file.exists():  # another process was first
+            return
+        for left in (draft, draft.with_name(f"{draft.name}-journal")):
+            left.unlink(missing_ok=True)
+        open_store: Any = SqlAlchemyStore  # untyped
+        open_store(f"sqlite:///{draft}", str(settings.mlflow_artifacts)).engine.dispose()
+        os.replace(draft, file)
 
 
 def ensure_store(settings: Settings) -> None:

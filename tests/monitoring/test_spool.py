@@ -181,7 +181,7 @@ def test_windows_of_an_hour_without_mlflow_go_up_in_order_and_once(tracked, tabl
         window = profiles.from_bytes(made.to_bytes())
         about = {**ABOUT, "start": (end - timedelta(minutes=1)).isoformat(), "end": end.isoformat()}
         window._view.metadata.update(about)
-        spool.finish(spool.journal_path(settings.var / "spool", about), Profile(window._view, about))
+        spool.finish(spool.journal_path(settings.var / "spool", about), Profile(about, window._view))
     sent, failures = [], {0, 30}  # away at first, and gone again in the middle
     store = tracking.log_window
 

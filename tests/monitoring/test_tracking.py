@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from monitoring import profiles, tracking
+from settings import ROOT, Settings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAG = "cifar_cnn:abc"
@@ -148,6 +151,36 @@ def test_headline_numbers(traffic, labels):
     assert numbers["estimated_accuracy"] == pytest.approx(scores.confidence[10:].mean(), rel=1e-6)
     assert sum(v for k, v in numbers.items() if k.startswith("label_share/")) == pytest.approx(1)
     assert "label_share/class_0" in numbers
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from monitoring import tracking
+from settings import Settings
+
+altered = []
+
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, *rest):
+    altered.append(statement.startswith("ALTER TABLE"))
+    if sum(altered) == 5:
+        os._exit(9)
+
+tracking.ensure_store(Settings(var=Path(sys.argv[1]), mlflow_uri=None))
+"""
+
+
+def test_a_process_that_dies_while_it_makes_the_store_leaves_none_that_is_broken(tmp_path: Path) -> None:
+    settings = Settings(var=tmp_path, mlflow_uri=None)
+    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert died.returncode == 9, died.stderr
+    assert (tmp_path / "mlflow.db.draft").exists()
+    tracking.ensure_store(settings)
+    assert len(tracking.client(settings).search_experiments()) == 3
+    assert not (tmp_path / "mlflow.db.draft").exists()
 
 
 def test_many_threads_agree_on_the_experiments(tracked):
