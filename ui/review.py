@@ -103,7 +103,9 @@ def wire(tab: gr.Tab, parts: ReviewParts, api: Api, owner: OwnerApi, texts: Text
 
     filters = [parts.label, parts.model, parts.kinds]
     view = [parts.grid, parts.label, parts.model, parts.status]
-    gr.on([tab.select, parts.label.input, parts.model.input, parts.kinds.input], refreshed, filters, view, **LISTEN)
+    asked = [tab.select, parts.label.input, parts.model.input, parts.kinds.input]
+    # Else a filter that is set while the list is on its way would be let fall.
+    gr.on(asked, refreshed, filters, view, trigger_mode="always_last", **LISTEN)
     parts.grid.click(decided, filters, [*view, parts.undo, parts.last], **LISTEN)
     parts.undo.click(undone, [*filters, parts.last], [*view, parts.undo], **LISTEN)
 

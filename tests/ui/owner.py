@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -63,7 +64,8 @@ def window(end: str, drifted: bool, judged: bool = True) -> dict[str, Any]:
 
 
 class FakeOwner:
-    """`ui.api.OwnerApi` in memory; by default every visitor is the owner. ``fails`` makes every call fail."""
+    """`ui.api.OwnerApi` in memory; by default every visitor is the owner. ``fails`` makes every call fail; the
+    corrections take ``seconds``."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -76,6 +78,7 @@ class FakeOwner:
         self.folders = {FOLDER: 20}
         self.deleted: list[str | None] = []
         self.fails = False
+        self.seconds = 0.0
         self.requests = 12
         self.windows = [window(f"2026-11-24T1{hour}:00:00+00:00", hour == 1, hour != 2) for hour in range(3)]
 
@@ -94,6 +97,7 @@ class FakeOwner:
 
     async def corrections(self, chosen: dict[str, Any]) -> dict[str, Any]:
         self._check()
+        await asyncio.sleep(self.seconds)
         taken = [
             item
             for item in self.waiting

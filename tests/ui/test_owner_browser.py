@@ -101,6 +101,13 @@ def test_each_filter_asks_for_its_kind(page: Page) -> None:
     expect(page.locator("#review")).to_contain_text(ENGLISH.nothing_matches)
 
 
+def test_a_filter_that_is_set_while_the_list_is_on_its_way_counts(page: Page, owner: FakeOwner) -> None:
+    owner.seconds = 1.0
+    open_tab(page, ENGLISH.review_tab)
+    page.get_by_label(ENGLISH.review_kinds["refused"]).check()
+    expect(cards(page)).to_have_count(1)
+
+
 @SIZES
 def test_accept_relabel_reject_and_undo_by_hand(page: Page, owner: FakeOwner) -> None:
     open_tab(page, ENGLISH.review_tab)
