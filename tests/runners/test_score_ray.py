@@ -24,7 +24,7 @@ from monitoring.rows import COLUMNS
 from settings import ROOT
 from tests.live import descendants, environment, free_port, import_starters, png
 
-SHARDS, PHOTOS = 5, 300
+SHARDS, PHOTOS = 12, 200
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
 
 
