@@ -49,17 +49,23 @@ def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.Comp
 
 
 @cache
-def _starters() -> tempfile.TemporaryDirectory[str]:
-    """A store with the shipped pair, imported once: that takes seconds, a copy of it none."""
-    folder = tempfile.TemporaryDirectory(prefix="starters-")
-    done = command(Path(folder.name), "runners", "starters")
+def _made_by(*arguments: str) -> tempfile.TemporaryDirectory[str]:
+    """A store with what the command puts into it, once: that takes seconds, a copy of it none."""
+    folder = tempfile.TemporaryDirectory(prefix="store-")
+    done = command(Path(folder.name), *arguments)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def import_starters(var: Path) -> Path:
     """``var``, with the shipped pair in the store below it."""
-    shutil.copytree(_starters().name, var, dirs_exist_ok=True)
+    shutil.copytree(_made_by("runners", "starters").name, var, dirs_exist_ok=True)
+    return var
+
+
+def import_small(var: Path) -> Path:
+    """``var``, with the pair of `tests.small_pair` in the store below it."""
+    shutil.copytree(_made_by("tests.small_pair").name, var, dirs_exist_ok=True)
     return var
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from settings import ROOT
-from tests.live import PATIENCE, descendants, environment, free_port, import_starters, png, serve_command
+from tests.live import PATIENCE, descendants, environment, free_port, import_small, png, serve_command
 
 CLIENTS, ANSWERS, BATCH, KILLS = 50, 10_000, 50, 2
 
@@ -118,7 +118,7 @@ class Client(threading.Thread):
 
 
 def test_every_acknowledged_answer_of_fifty_clients_is_there_once(tmp_path: Path) -> None:
-    import_starters(tmp_path)
+    import_small(tmp_path)
     server, acknowledged = Server(tmp_path), list[str]()
     left: queue.SimpleQueue[int] = queue.SimpleQueue()
     for _ in range(ANSWERS):

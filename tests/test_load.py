@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.flood import Answer, flood, form
-from tests.live import import_starters, metric, png, server
+from tests.live import import_small, import_starters, metric, png, server
 
 BARE = {"CIFAR_PAGE": "false", "CIFAR_REQUEST_LOG": "false", "CIFAR_RATE_LIMIT": "0"}
 PATIENT = {"CIFAR_MAX_WAIT_SECONDS": "60"}
@@ -52,8 +52,9 @@ def run(client: httpx.Client, requests: list[bytes], callers: int) -> list[Answe
 
 
 @pytest.mark.parametrize("runners", ["inprocess", "separate"])
-def test_twenty_thousand_requests_each_get_their_own_answer(var: Path, runners: str) -> None:
-    with server(var, CIFAR_RUNNERS=runners, **BARE, **PATIENT) as (client, _, log):
+def test_twenty_thousand_requests_each_get_their_own_answer(tmp_path: Path, runners: str) -> None:
+    import_small(tmp_path)
+    with server(tmp_path, CIFAR_RUNNERS=runners, **BARE, **PATIENT) as (client, _, log):
         candidates = [form(picture) for picture in pictures()]
         alone = [answer.body for answer in sorted(run(client, candidates, 1), key=lambda answer: answer.request)]
         tolerance = 0.03  # another batch size is rounded differently
