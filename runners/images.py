@@ -25,6 +25,9 @@ CROP: Crop = "squash"
 RESAMPLE = Image.Resampling.LANCZOS
 """What training and serving use, chosen by `bench/resampling.py`; the table is in docs/data.md."""
 
+STATISTICS_AT_ONCE = 64
+"""Photos whose intermediate results fit into a core's cache."""
+
 # Types people do try to upload and that no decoder of ours takes: told apart from rubbish by their first bytes.
 _OTHER_TYPES = {b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1aE\xdf\xa3": "Matroska"}
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1"), "HEIF")
@@ -116,10 +119,6 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-STATISTICS_AT_ONCE = 64
-"""Photos whose intermediate results fit into a core's cache."""
 
 
 def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
