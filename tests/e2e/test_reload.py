@@ -21,7 +21,7 @@ import pytest
 from runners.pipeline import Scores
 from runners.store import Served, open_pair
 from settings import ROOT
-from tests.live import environment, import_starters, metric, png, server
+from tests.live import environment, import_starters, metric, png, send_what_waits, server
 
 PHOTOS = np.random.default_rng(5).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 CLIENTS = 6
@@ -162,12 +162,7 @@ def test_the_windows_of_each_pair_are_its_own(store: Store) -> None:
         "    w=tracking.windows(s, tag)\n"
         "    print(len(w), {profiles.from_bytes(b).metadata['cnn'] for b in tracking.read_windows(s, w)} == {tag})"
     )
-    spool = store.var / "spool"
-    with server(store.var, **OPTIONS):  # what the one before had no time to send waits on disk for the next start
-        end = time.monotonic() + 120
-        while any(file.suffix in (".rows", ".part", ".bin") for file in spool.iterdir()):
-            assert time.monotonic() < end, sorted(spool.iterdir())
-            time.sleep(0.2)
+    send_what_waits(store.var)
     tags = [store.tags[name] for name in ("one", "two", "damaged")]
     done = subprocess.run(
         [sys.executable, "-c", code, *tags], cwd=ROOT, env=environment(store.var), capture_output=True, text=True
