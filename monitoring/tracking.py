@@ -44,12 +44,12 @@ def client(settings: Settings) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):  # set after the import, which resets them
         logging.getLogger(name).setLevel(logging.WARNING)
-    _make_file(settings)
+    make_file(settings)
     return MlflowClient(settings.mlflow)
 
 
-def _make_file(settings: Settings) -> None:
-    """Make the SQLite file of a new store beside its place, then move it there.
+def make_file(settings: Settings) -> None:
+    """Make the SQLite file of a new store beside its place, then move it there; nothing where there is one.
 
     MLflow makes its tables in dozens of steps that SQLite does not undo: a process that ends among them, such as a
     server that is stopped in its first seconds, would leave a file that no MLflow can open again.
