@@ -8,7 +8,6 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
-from runners.blas import one_blas_thread
 from runners.gate import Gate, load_gate
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
 from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_named, to_npy
@@ -24,7 +23,6 @@ class ForestRunner:
     model = bentoml.models.BentoModel(gate_tag(Settings().cnn_tag))
 
     def __init__(self) -> None:
-        one_blas_thread()
         self._gates = Versions(_load)
         self._gates.get(str(self.model.tag))
         when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)
