@@ -100,7 +100,8 @@ def test_a_second_burst_replaces_the_first_ones_pictures(page: Page, api: OwnerC
     for count in (4, 2):
         choose(page, "mug", count)
         page.locator("#take-burst").click()
-        expect(page.locator("#capture-status .done")).to_contain_text(f" {count} ", timeout=20_000)
+        told = ENGLISH.captured.format(photos=f"{count} photos", folder=FOLDER)
+        expect(page.locator("#capture-status .done")).to_have_text(told, timeout=20_000)
         expect(page.locator("#taken img")).to_have_count(count)
     assert [len(photos) for _, photos in api.bursts] == [4, 2]
 
