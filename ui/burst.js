@@ -29,7 +29,7 @@ document.getElementById("camera").burst = async (count) => {
   [progress.max, progress.value, progress.hidden] = [count, 0, false];
   try {
     const stream = await open();
-    await firstPicture();
+    await firstPicture(stream);
     const photos = [];
     for (let due = performance.now(); photos.length < count; due += INTERVAL_MS) {
       await sleep(due - performance.now());

@@ -44,9 +44,9 @@ async function close() {
   if (video.srcObject === stream) video.srcObject = null;
 }
 
-async function firstPicture() {
-  // At its time 0 the video is drawn black, though it has shown a picture.
-  for (const end = performance.now() + PATIENCE_MS; !pictured || !video.currentTime; ) {
+async function firstPicture(stream) {
+  // At its time 0 the video is drawn black, though it has shown a picture. A stream that was closed will never show one.
+  for (const end = performance.now() + PATIENCE_MS; stream.active && (!pictured || !video.currentTime); ) {
     if (performance.now() > end) throw new DOMException("no picture", "TimeoutError");
     await sleep(50);
   }
@@ -54,7 +54,7 @@ async function firstPicture() {
 
 async function photograph(stream) {
   if (!stream.active) {
-    close(); // so that the next photo looks for a camera anew
+    if (video.srcObject === stream) close(); // so that the next photo looks for a camera anew
     throw new DOMException("the camera went away", "NotReadableError");
   }
   const canvas = document.createElement("canvas");

@@ -20,7 +20,12 @@ FEWEST, COUNT, MOST = 2, 20, 60
 
 # The browser's own list of suggestions, which covers nothing, unlike that of a Gradio dropdown.
 _KNOWN = "known-classes"
-_SUGGEST = f"""() => document.querySelector("#capture-name input").setAttribute("list", "{_KNOWN}")"""
+# Over a slow connection the tab may be opened before its field has come.
+_SUGGEST = f"""async () => {{
+    let field;
+    while (!(field = document.querySelector("#capture-name input"))) await new Promise(requestAnimationFrame);
+    field.setAttribute("list", "{_KNOWN}");
+}}"""
 _BURST = """async (name, count) =>
     [name, count, await document.getElementById("camera").burst(name.trim() ? count : 0)]"""
 

@@ -142,7 +142,8 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
 
     async def preview(file: File, prediction_id: str | None) -> Updates:
         found = file and prediction_id  # a photo that could not be classified has had its error
-        return await or_error(shown(file["path"]), parts.seen, texts) if file and found else {parts.seen: gr.skip()}
+        # Nothing where there is nothing to see: what was asked for a photo before may have come since.
+        return await or_error(shown(file["path"]), parts.seen, texts) if file and found else {parts.seen: ""}
 
     async def explain(file: File) -> Updates:
         return await or_error(explained(file["path"]), parts.heat, texts) if file else {parts.heat: ""}

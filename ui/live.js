@@ -40,7 +40,8 @@ function failed(name) {
 
 async function look() {
   const stream = await open();
-  await firstPicture();
+  await firstPicture(stream);
+  if (video.srcObject !== stream) return true; // paused, or the tab left, before there was a picture
   const photo = await photograph(stream);
   const response = await fetch(address, { method: "POST", body: photo, headers: { "Content-Type": "image/png" } });
   if (!response.headers.get("content-type")?.startsWith("text/html")) {

@@ -12,9 +12,11 @@ banner.hidden = true;
 banner.setAttribute("role", "alert");
 document.getElementById("intro").before(banner);
 let told = 0; // sentences so far
-const tell = (sentence) => {
+let passes = false; // whether an answer of the service takes the sentence away
+const tell = (sentence, cutOff = false) => {
   banner.textContent = sentence;
   banner.hidden = !sentence;
+  passes = cutOff;
   if (!sentence) return;
   told += 1;
   banner.scrollIntoView({ block: "nearest" });
@@ -24,14 +26,16 @@ window.fetch = async (...request) => {
   const before = told;
   try {
     const response = await ask(...request);
-    if (response.status === 401) tell(texts.signedOut);
-    else if (response.ok && told === before) tell(""); // what was asked earlier says nothing of a later fault
+    if (response.status === 401) tell(texts.signedOut, true);
+    else if (response.ok && passes && told === before) tell(""); // what was asked earlier says nothing of a later fault
     return response;
   } catch (error) {
-    if (error.name !== "AbortError") tell(texts.gone);
+    if (error.name !== "AbortError") tell(texts.gone, true);
     throw error;
   }
 };
+// What is wrong with a camera or a file stands until the person goes on to something else: the page asks by itself too.
+document.addEventListener("click", () => (passes = true), { capture: true });
 
 // The camera of the photo is Gradio's, which leaves a fault unsaid: people hear why there is no picture, and what to do.
 // The other tabs' cameras have a line of their own for it.

@@ -42,12 +42,25 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
 ]
 
+PATIENCE = 60
+"""Seconds that anything may take: on a busy machine much is slow, and nobody waits for what has come."""
+expect.set_options(timeout=1000 * PATIENCE / 2)
+
 HARMLESS = {"Method not implemented."}
 """What Gradio's client warns of when it closes its own stream of heartbeats."""
 
+_FRAMES = """() => new Promise((done) => {
+  let left = 4;
+  const frame = () => (left-- ? requestAnimationFrame(frame) : setTimeout(done));
+  frame();
+})"""
+_NAMELESS = """(all) => all
+  .filter((e) => !(e.ariaLabel || e.innerText || e.title || (e.labels && e.labels[0]?.innerText) || "").trim())
+  .map((e) => e.outerHTML.slice(0, 200))"""
+
 browser_marks = [
     pytest.mark.browser,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(
         not CHROMIUM.exists() and os.environ.get("CI") != "true", reason="Chromium is not installed (CI requires it)"
     ),
@@ -65,14 +78,18 @@ def in_browser(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class ColorApi:
-    """Red photos are a cat, blue ones a ship, green ones are refused; anything else fails as the API would."""
+    """Red photos are a cat, blue ones a ship, green ones are refused; anything else fails as the API would. Previews
+    are on their way while ``held``."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.images: list[bytes] = []
         self.verdicts: list[tuple[str, bool, str | None]] = []
         self.frames: list[bytes] = []
         self.withdrawn: list[str] = []
-        self.feedback_fails = self.gone = False
+        self.feedback_fails = self.gone = self.held = False
         self.sure = 0.93
 
     async def classify(self, image: bytes, live: bool = False) -> dict[str, Any]:
@@ -114,6 +131,8 @@ class ColorApi:
         return {"label": "cat", "probability": 0.93, "heat": heat}
 
     async def preview(self, image: bytes) -> bytes:
+        while self.held:
+            await asyncio.sleep(0.01)
         buffer = io.BytesIO()
         Image.open(io.BytesIO(image)).convert("RGB").resize((32, 32)).save(buffer, "PNG")
         return buffer.getvalue()
@@ -149,7 +168,7 @@ class Running:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 4 * PATIENCE  # the first one imports Gradio
         while self._server is None or not self._server.started:
             assert self._thread.is_alive(), "the server ended"
             assert time.monotonic() < deadline, "the server did not start"
@@ -159,7 +178,7 @@ class Running:
     def __exit__(self, *exc_info: object) -> None:
         assert self._server is not None
         self._server.should_exit = self._server.force_exit = True  # open streams of a page are not waited for
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._socket.close()
         assert not self._thread.is_alive()
 
@@ -197,6 +216,7 @@ def visit(
     """
     usual = {"viewport": {"width": 1100, "height": 900}, "locale": "en-US", "permissions": ["camera"]}
     context = browser.new_context(**{**usual, **options})
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     if before is not None:
         page.add_init_script(before)
@@ -218,13 +238,29 @@ def visit(
     page.on("request", asked)
     try:
         page.goto(f"{url}/ui/")
-        expect(page.locator("#models")).to_contain_text("cifar_cnn:", timeout=30_000)
+        loaded(page)
         yield page
     finally:
         page.screenshot(path=SCREENSHOTS / f"{name.replace('[', '-').strip(']')}.png", full_page=True)
         context.close()
     assert not complaints, "\n".join(complaints)
     assert not strangers, strangers
+
+
+def loaded(page: Page) -> None:
+    """Wait until the page has answered its own first question: everything on it is bound by then."""
+    expect(page.locator("#models")).to_contain_text("cifar_cnn:", timeout=1000 * PATIENCE)
+
+
+def settled(page: Page) -> None:
+    """Wait a few frames: in the second one after a tab was first opened, Gradio sets its fields back to what it knows,
+    and what was written before that is lost. A person does not see the tab before."""
+    page.evaluate(_FRAMES)
+
+
+def nameless(page: Page, controls: str) -> list[str]:
+    """What of ``controls``, a selector, has no name that a screen reader could say."""
+    return page.locator(controls).evaluate_all(_NAMELESS)
 
 
 def fits(page: Page) -> bool:
@@ -243,8 +279,8 @@ def faulty_camera(page: Page, name: str) -> None:
     page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {fail} }}")
 
 
-def until(page: Page, reached: Callable[[], bool], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
+def until(page: Page, reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < end
         page.wait_for_timeout(50)
@@ -289,3 +325,4 @@ def open_tab(page: Page, name: str) -> None:
     else:
         menu.click()
         page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+    settled(page)

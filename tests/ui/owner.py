@@ -65,7 +65,7 @@ def window(end: str, drifted: bool, judged: bool = True) -> dict[str, Any]:
 
 class FakeOwner:
     """`ui.api.OwnerApi` in memory; by default every visitor is the owner. ``fails`` makes every call fail; the
-    corrections take ``seconds``."""
+    corrections are on their way while ``held``."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -78,7 +78,8 @@ class FakeOwner:
         self.folders = {FOLDER: 20}
         self.deleted: list[str | None] = []
         self.fails = False
-        self.seconds = 0.0
+        self.held = False
+        self.asked = 0
         self.requests = 12
         self.windows = [window(f"2026-11-24T1{hour}:00:00+00:00", hour == 1, hour != 2) for hour in range(3)]
 
@@ -97,7 +98,9 @@ class FakeOwner:
 
     async def corrections(self, chosen: dict[str, Any]) -> dict[str, Any]:
         self._check()
-        await asyncio.sleep(self.seconds)
+        self.asked += 1
+        while self.held:
+            await asyncio.sleep(0.01)
         taken = [
             item
             for item in self.waiting

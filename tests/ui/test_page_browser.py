@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from tests.ui.conftest import (
+    PATIENCE,
     PHONE,
     SIZES,
     ColorApi,
@@ -19,7 +20,10 @@ from tests.ui.conftest import (
     faulty_camera,
     fits,
     is_of_the_camera,
+    loaded,
+    nameless,
     png,
+    settled,
     until,
     upload,
     visit,
@@ -37,6 +41,29 @@ MediaDevices.prototype.getUserMedia = async function (wanted) {
 """
 
 
+_OVER_EACH_OTHER = """() => {
+  const [photo, map] = document.querySelectorAll("#heat img");
+  return JSON.stringify(map.getBoundingClientRect()) === JSON.stringify(photo.getBoundingClientRect());
+}"""
+
+_SLOW_CAMERA = """
+const film = MediaDevices.prototype.getUserMedia;
+MediaDevices.prototype.getUserMedia = async function (wanted) {
+  const stream = await film.call(this, wanted);
+  if (!window.given) await new Promise((give) => (window.give = give));
+  return stream;
+};
+"""
+
+_NOTE_FAULTS = """() => {
+  const answer = document.querySelector(".live .answer");
+  window.faults = [];
+  new MutationObserver(() => {
+    for (const fault of answer.querySelectorAll(".error")) window.faults.push(fault.textContent);
+  }).observe(answer, { childList: true });
+}"""
+
+
 @pytest.fixture(scope="module")
 def api() -> ColorApi:
     return ColorApi()
@@ -48,15 +75,16 @@ def server(api: ColorApi) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def fresh(api: ColorApi) -> None:
+    """Also for the tests that open a page of their own."""
+    api.reset()
+
+
 @pytest.fixture
 def page(browser: Browser, server: Server, api: ColorApi, request: pytest.FixtureRequest) -> Iterator[Page]:
-    api.images.clear()
-    api.verdicts.clear()
-    api.frames.clear()
-    api.withdrawn.clear()
-    api.feedback_fails = api.gone = False
-    api.sure = 0.93
     with visit(browser, server.url, request.node.name, **getattr(request, "param", {})) as page:
+        api.reset()  # once more, now that whatever the last page sent has come
         yield page
 
 
@@ -67,7 +95,7 @@ def test_upload_then_right(page: Page, api: ColorApi) -> None:
     photo = png((220, 40, 40))
     upload(page, photo)
     expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
-    assert page.locator("#answer .bars li").count() == 5
+    expect(page.locator("#answer .bars li")).to_have_count(5)
     expect(page.locator("#answer .bars li").first).to_contain_text("Cat")
     assert api.images == [photo], "the very bytes, once"
     page.locator("#right").click()
@@ -134,9 +162,8 @@ def test_why(page: Page) -> None:
     expect(page.locator("#heat figcaption")).to_contain_text(sentence)
     over = page.locator("#heat .map")
     expect(over).to_have_attribute("alt", sentence)
-    photo = page.locator("#heat img").first
-    assert photo.evaluate("image => image.naturalWidth") == 320, "over the photo itself"
-    assert over.bounding_box() == photo.bounding_box()
+    expect(page.locator("#heat img").first).to_have_js_property("naturalWidth", 320)  # the photo itself
+    page.wait_for_function(_OVER_EACH_OTHER)
     assert fits(page)
 
 
@@ -173,6 +200,21 @@ def test_live_says_what_is_wrong_and_goes_on(page: Page, api: ColorApi) -> None:
     expect(page.locator(".live .answer .error")).to_have_text(ENGLISH.problems["unreachable"])
     api.gone = False
     expect(page.locator(".live .sentence")).to_be_visible()
+
+
+def test_live_paused_while_the_camera_starts_goes_on(
+    browser: Browser, server: Server, request: pytest.FixtureRequest
+) -> None:
+    """A camera that is closed before its first picture leaves no fault behind, and nothing waits for it."""
+    with visit(browser, server.url, request.node.name, before=_SLOW_CAMERA) as page:
+        page.get_by_role("tab", name=ENGLISH.live_tab).click()
+        page.wait_for_function("!!window.give")
+        page.evaluate(_NOTE_FAULTS)
+        page.get_by_role("button", name=ENGLISH.pause).click()
+        page.get_by_role("button", name=ENGLISH.go_on).click()
+        page.evaluate("() => { window.given = true; window.give(); }")
+        expect(page.locator(".live .sentence")).to_have_text("A cat, 93 % sure")
+        assert page.evaluate("window.faults") == []
 
 
 @SIZES
@@ -228,11 +270,15 @@ def test_a_page_that_is_cut_off_says_what_to_do(
         page.route("**/gradio_api/**", cut_off)
         page.locator("#right").click()
         expect(page.get_by_role("alert").filter(has_text=sentence)).to_be_visible()
+        page.evaluate("window.cutOff = true")
         page.unroute("**/gradio_api/**")
-        if answer is not None:  # where the service was gone, Gradio loads the page anew
+        if answer is None:  # Gradio loads the page anew
+            page.wait_for_function("!window.cutOff")
+            loaded(page)
+        else:
             page.locator("#right").click()
             expect(page.locator("#status .done")).to_be_visible()
-        expect(page.locator("#cut-off")).to_be_hidden(timeout=15_000)
+        expect(page.locator("#cut-off")).to_be_hidden()
 
 
 def test_a_token_that_holds_no_longer_is_told_where_a_photo_is_given(
@@ -252,12 +298,13 @@ def test_a_token_that_holds_no_longer_is_told_where_a_photo_is_given(
         expect(page.locator(".live .sentence")).to_be_visible()  # signed in again, elsewhere: it goes on
         expect(told).to_be_hidden()
         page.get_by_role("tab", name=ENGLISH.classify_tab).click()
-        api.images.clear()
+        page.wait_for_function("!document.querySelector('.live video').srcObject")
         upload(page, png((220, 40, 40)))
         expect(told).to_be_visible()
         assert api.images == []
         page.unroute(ways[1])
         page.reload()  # as the sentence says
+        loaded(page)
         upload(page, png((220, 40, 40)))
         expect(page.locator("#answer .sentence")).to_have_text("A cat, 93 % sure")
 
@@ -302,6 +349,21 @@ def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#right")).to_be_hidden()
 
 
+def test_a_preview_that_comes_after_its_photo_has_gone_is_not_shown(page: Page, api: ColorApi) -> None:
+    answered: list[Response] = []
+    page.on("response", lambda answer: answered.append(answer) if answer.url.endswith("/run/predict") else None)
+    api.held = True
+    upload(page, png((220, 50, 40)))
+    expect(page.locator("#answer .sentence")).to_contain_text("A cat")
+    page.get_by_role("button", name="Remove Image").click()
+    until(page, lambda: len(answered) == 2)  # of the photo, and of none
+    expect(page.locator("#answer")).to_have_text(ENGLISH.waiting)
+    api.held = False
+    until(page, lambda: len(answered) == 4)  # their previews
+    settled(page)
+    expect(page.locator("#seen")).to_be_empty()
+
+
 @SIZES
 def test_what_failed_can_be_tried_again(page: Page, api: ColorApi) -> None:
     api.gone = True
@@ -320,7 +382,7 @@ def test_webcam(page: Page, api: ColorApi) -> None:
     page.get_by_label("Capture from camera").click()
     expect(page.locator("#answer")).to_have_text(ENGLISH.waiting)
     page.get_by_title("grant webcam access").click()
-    page.wait_for_function("document.querySelector('video').videoWidth > 0")
+    page.wait_for_function("document.querySelector('#photo video')?.currentTime > 0")  # before, it is black
     page.get_by_title("capture photo").click()
     expect(page.locator("#answer .sentence")).to_contain_text("A cat")
     assert is_of_the_camera(api.images[-1]), "captured without loss, not mirrored"
@@ -359,9 +421,14 @@ def test_a_camera_that_an_insecure_page_does_not_get_is_told(
         page.get_by_title("grant webcam access").click()
         told = page.get_by_role("alert")
         expect(told).to_have_text(ENGLISH.camera_faults["SecurityError"])
+        until(page, lambda: len(held) == 1)
         held[0].fulfill(status=200)
         page.wait_for_function("window.answered")
         expect(told).to_be_visible()  # what was asked before the fault does not take it away
+        page.evaluate("() => fetch('config').then((answer) => answer.text())")
+        expect(told).to_be_visible()  # nor what the page asks by itself
+        page.locator("#example-ship").click()
+        expect(told).to_be_hidden()
 
 
 @pytest.mark.parametrize("page", [{"color_scheme": "dark"}], indirect=True, ids=["dark"])
@@ -373,11 +440,7 @@ def test_dark(page: Page) -> None:
 
 
 def test_controls_have_names_and_regions_speak(page: Page) -> None:
-    for control in page.locator("button:visible, input:visible, textarea:visible").all():
-        name = control.evaluate(
-            "e => e.ariaLabel || e.innerText || e.title || (e.labels && e.labels[0]?.innerText) || ''"
-        )
-        assert name.strip(), control.evaluate("e => e.outerHTML.slice(0, 200)")
+    assert nameless(page, "button:visible, input:visible, textarea:visible") == []
     for region in ("answer", "status"):
         expect(page.locator(f"#{region}")).to_have_attribute("aria-live", "polite")
     assert page.locator("html").get_attribute("lang") == "en"
@@ -386,7 +449,7 @@ def test_controls_have_names_and_regions_speak(page: Page) -> None:
 @pytest.mark.parametrize("path", [__file__, "/etc/passwd", "http://127.0.0.1:9/a.png", "https://example.com/a.png"])
 def test_the_page_reads_no_file_but_uploads(server: Server, path: str) -> None:
     """A forged path instead of an upload is refused before our code sees it (events run with preprocess=False)."""
-    config = httpx.get(f"{server.url}/ui/config").json()
+    config = httpx.get(f"{server.url}/ui/config", timeout=PATIENCE).json()
     [photo] = [component["id"] for component in config["components"] if component["type"] == "image"]
     readers = [event for event in config["dependencies"] if event["backend_fn"] and photo in event["inputs"]]
     assert len(readers) == 3, "the events that are handed the photo"
@@ -399,12 +462,13 @@ def test_the_page_reads_no_file_but_uploads(server: Server, path: str) -> None:
                 "fn_index": reader["id"],
                 "session_hash": "forged",
             },
+            timeout=PATIENCE,
         )
         assert answer.status_code == 500
         assert "not uploaded by a user" in answer.text
 
 
 def test_served_html_names_no_foreign_script_font_or_style(server: Server) -> None:
-    html = httpx.get(f"{server.url}/ui/").text
+    html = httpx.get(f"{server.url}/ui/", timeout=PATIENCE).text
     for word in ("googleapis", "gstatic", "cdnjs", "cdn.jsdelivr", "unpkg", "google-analytics"):
         assert word not in html

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.live import free_port
 from tests.serving import photo, world
-from tests.ui.conftest import Running, in_browser, upload, visit
+from tests.ui.conftest import PATIENCE, Running, in_browser, upload, visit
 from ui.__main__ import application, main, parser
 from ui.texts import ENGLISH
 
@@ -69,7 +69,7 @@ def alone(url: str, token: str, temporary: Path) -> Iterator[str]:
         )
     try:
         page = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 60
+        end = time.monotonic() + 4 * PATIENCE
         while not answers(f"{page}/favicon.ico"):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
@@ -82,7 +82,7 @@ def alone(url: str, token: str, temporary: Path) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -103,7 +103,7 @@ def test_the_page_alone_asks_and_teaches_the_service_at_its_address(
         page.locator("#right").click()
         expect(page.locator("#status .done")).to_have_text(f"{ENGLISH.said_right} {ENGLISH.stored.format(id=1)}")
         expect(page.get_by_role("tab")).to_have_text([ENGLISH.classify_tab, ENGLISH.live_tab])
-        assert httpx.get(url).headers["location"] == "/ui/"
+        assert httpx.get(url, timeout=PATIENCE).headers["location"] == "/ui/"
     assert here.handlers._feedback.counts()["confirmed"] == 1
 
 
