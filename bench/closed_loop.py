@@ -30,6 +30,7 @@ from training import dataset
 from training.config import read_config
 from training.corrections import Corrections, RetrainError, collect
 from training.dataset import Dataset
+from training.readers import SourceError
 from training.retrain import Comparison, Verdict, compare, table
 from training.sources import Labelled
 
@@ -76,12 +77,18 @@ def main() -> int:
     except StoreError:
         import_starters()
         pair = served(settings)
+    try:
+        whole = dataset.load(settings.var / "dataset")
+        with progress_bar() as progress:
+            kinds = traffic.new_kind(settings.data_root, progress)
+    except SourceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     champion, _ = open_pair(pair, "openvino")
-    data, pool = traffic.parts(dataset.load(settings.var / "dataset"), arguments.test_photos)
+    data, pool = traffic.parts(whole, arguments.test_photos)
     base = min(arguments.base_images, len(data["train"][1]))
     print(f"champion {pair.cnn_tag}; {len(data['test'][1]):,} test photos; {base:,} base photos\n", flush=True)
     with progress_bar() as progress:
-        kinds = traffic.new_kind(settings.data_root, progress)
         photos = Traffic(pool, (traffic.new_camera(pool[0]), pool[1]), *kinds)
         targets = _drift(champion, pair, data.held_out()[0], photos, settings, progress)
         _suspected(champion, photos)

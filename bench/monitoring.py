@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from monitoring import drift, profiles, tracking
+from monitoring.__main__ import collect_garbage_rarely
 from monitoring.recorder import Recorder
 from monitoring.rows import Table, rows
 from monitoring.since import Timeline
@@ -115,6 +116,7 @@ def _store(settings: Settings) -> list[int]:
 
 
 def _check(var: Path) -> int:
+    collect_garbage_rarely()  # as `python -m monitoring`
     start = time.perf_counter()
     settings = Settings(var=var, mlflow_uri=None)
     configure_environment(settings)

@@ -76,7 +76,8 @@ class Categorical:
 
     @property
     def shares(self) -> dict[str, float]:
-        return {value: n / self.count for value, n in self.counts.items()}
+        total = self.count
+        return {value: n / total for value, n in self.counts.items()}
 
 
 class Profile:

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.profiles import Profile
+from monitoring.profiles import Categorical, Numeric, Profile
 from monitoring.rows import COLUMNS
-
-_CATEGORICAL = frozenset(c.name for c in COLUMNS if c.categorical)
 
 
 class Timeline:
     """What of each window is needed to date a change: a few numbers per column, not its profile."""
 
     def __init__(self, reference: Profile) -> None:
-        self._reference = reference
+        known, columns = reference.columns, [column for column in COLUMNS if column.kind != "context"]
+        self._reference: dict[str, Numeric | Categorical] = {
+            c.name: reference.categorical(c.name) if c.categorical else reference.numeric(c.name)
+            for c in columns
+            if c.name in known
+        }
         self._starts: list[str] = []
         self._rows: list[int] = []
         self._shifts: dict[str, list[NDArray[np.float64]]] = {}
@@ -25,12 +28,12 @@ class Timeline:
     def watch(self, windows: Iterable[Profile]) -> Iterator[Profile]:
         """Pass ``windows`` (in the order of time) on, one by one, and remember each."""
         for window in windows:
-            columns = window.columns & self._reference.columns
+            columns = window.columns
             self._starts.append(window.metadata.get("start", ""))
             self._rows.append(window.rows)
-            for column in COLUMNS:
-                if column.kind != "context" and column.name in columns:
-                    self._shifts.setdefault(column.name, []).append(_shift(self._reference, window, column.name))
+            for name, known in self._reference.items():
+                if name in columns:
+                    self._shifts.setdefault(name, []).append(_shift(known, window, name))
             yield window
 
     def since(self, columns: Iterable[str]) -> str | None:
@@ -51,17 +54,17 @@ class Timeline:
         return self._starts[int(ratio.argmax())] or None
 
 
-def _shift(reference: Profile, window: Profile, name: str) -> NDArray[np.float64]:
-    """Mean difference of a row from the reference, in units of its standard deviation there."""
-    if name in _CATEGORICAL:
-        old, new = reference.categorical(name), window.categorical(name)
-        shares, total = new.shares, max(old.count, 1)
-        values = sorted(old.counts)
-        expected = np.array([old.counts[v] / total for v in values])
+def _shift(known: Numeric | Categorical, window: Profile, name: str) -> NDArray[np.float64]:
+    """Mean difference of a row from the reference's ``known``, in units of its standard deviation there."""
+    if isinstance(known, Categorical):
+        new = window.categorical(name)
+        shares, total = new.shares, max(known.count, 1)
+        values = sorted(known.counts)
+        expected = np.array([known.counts[v] / total for v in values])
         observed = np.array([shares.get(v, 0.0) for v in values])
         unseen = 1.0 - observed.sum() if new.count else 0.0  # all classes that the reference never saw, as one rare one
         return np.append((observed - expected) / np.sqrt(expected), unseen * np.sqrt(total))
-    column, known = window.numeric(name), reference.numeric(name)
+    column = window.numeric(name)
     if not column.count or not known.deviation > 0:
         return np.zeros(2)
     spread = column.deviation / known.deviation - 1 if column.count > 1 else 0.0
