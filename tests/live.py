@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -36,8 +37,8 @@ def environment(var: Path, **extra: str) -> dict[str, str]:
     return {**rest, "CIFAR_VAR": str(var), **extra}
 
 
-def command(var: Path, *arguments: str, timeout: float = 420) -> subprocess.CompletedProcess[str]:
-    """`python -m` with ``arguments``, ended."""
+def command(var: Path, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
+    """`python -m` with ``arguments``, ended; some train for minutes."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
@@ -79,16 +80,47 @@ def serve_command(port: int, *arguments: str, target: str = "service:Cifar") -> 
     return [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port), *arguments]
 
 
+def _own_ports() -> Iterator[int]:
+    """Below those that the system gives to whoever asks for any, and others in each process of a test run: a port that
+    is free now is free still when the server that it is for has started."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(20_000 + worker % 8, 32_768, 8)
+    start = os.getpid() % len(ports)
+    yield from itertools.cycle((*ports[start:], *ports[:start]))
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    for port in itertools.islice(_PORTS, 1000):
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no port is free")
 
 
 def descendants(pid: int) -> list[int]:
     """All processes that ``pid`` started, and those that they did."""
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since its parent was asked
+        return []
     return children + [below for child in children for below in descendants(child)]
+
+
+def kill(pid: int) -> None:
+    """As the kernel does without memory: ``pid`` and all that it started, at once and without a word."""
+    for one in (pid, *descendants(pid)):
+        with suppress(ProcessLookupError):  # it left because of another one's end
+            os.kill(one, signal.SIGKILL)
+
+
+def wait_until(told: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not told():
+        assert time.monotonic() < end, f"in vain: {what}"
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -162,10 +194,7 @@ def send_what_waits(var: Path) -> None:
     if not waiting():
         return
     with server(var, CIFAR_PAGE="false"):
-        end = time.monotonic() + 120
-        while waiting():
-            assert time.monotonic() < end, waiting()
-            time.sleep(0.2)
+        wait_until(lambda: not waiting(), "the windows are sent")
 
 
 def wait_for_windows(var: Path, rows: int) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,18 @@ class Postgres:
     def kill(self) -> None:
         """As a power cut: the server's processes die without a word."""
         assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)  # from now on it starts no other one
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (self.process.pid, *map(int, children)):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # its connection was closed just now
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
+        end = time.monotonic() + PATIENCE
+        while any(map(_runs, children)):  # with one of them left the next server would not start
+            assert time.monotonic() < end, children
+            time.sleep(0.01)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -102,6 +109,14 @@ def server() -> Iterator[Postgres]:
     finally:
         postgres.stop()
         shutil.rmtree(folder)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 def _as(user: str) -> dict[str, Any]:

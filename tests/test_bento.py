@@ -18,7 +18,7 @@ from scripts.bento import content_digest
 from settings import ROOT
 from tests.live import environment, png, server
 
-NOT_COPIED = (".git", ".venv", "var", "tests", "docs", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+NOT_COPIED = (".*", "var", "tests", "docs", "__pycache__")  # some of which other tests write meanwhile
 Built = tuple[Path, dict[str, str]]
 
 

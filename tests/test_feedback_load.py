@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import queue
-import signal
 import sqlite3
 import subprocess
 import threading
@@ -19,7 +17,7 @@ import numpy as np
 import pytest
 
 from settings import ROOT
-from tests.live import PATIENCE, descendants, environment, free_port, import_small, png, serve_command
+from tests.live import PATIENCE, environment, free_port, import_small, kill, png, serve_command
 
 CLIENTS, ANSWERS, BATCH, KILLS = 50, 10_000, 50, 2
 
@@ -41,10 +39,8 @@ class Server:
             )
 
     def kill(self) -> None:
-        """As the kernel does without memory: all of its processes, at once and without a word."""
         assert self.process is not None
-        for pid in (self.process.pid, *descendants(self.process.pid)):
-            os.kill(pid, signal.SIGKILL)
+        kill(self.process.pid)
         self.process.wait()
 
 
@@ -128,8 +124,8 @@ def test_every_acknowledged_answer_of_fifty_clients_is_there_once(tmp_path: Path
     try:
         for client in clients:
             client.start()
-        for kill in range(1, KILLS + 1):
-            wait_until(lambda: len(acknowledged) >= ANSWERS * kill // (KILLS + 1), server, acknowledged)  # noqa: B023
+        for number in range(1, KILLS + 1):
+            wait_until(lambda: len(acknowledged) >= ANSWERS * number // (KILLS + 1), server, acknowledged)  # noqa: B023
             server.kill()
             server.start()
         wait_until(

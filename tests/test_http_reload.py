@@ -45,11 +45,13 @@ class Recorder:
         return self.closed
 
 
-def pair(version: str, winner: int, seconds: float = 0.0) -> Serving:
-    """A pair of three classes that always answers ``winner``, ``seconds`` later."""
+def pair(version: str, winner: int, seconds: float = 0.0, free: asyncio.Event | None = None) -> Serving:
+    """A pair of three classes that always answers ``winner``, ``seconds`` later and once it is ``free`` to."""
 
     async def score(pixels: np.ndarray) -> Scores:
         await asyncio.sleep(seconds)
+        if free:
+            await free.wait()
         p = np.tile(np.eye(3, dtype=np.float32)[winner], (len(pixels), 1))
         return Scores(p, p, -p.max(axis=1), 1 - p.max(axis=1), np.full(len(p), 0.5, np.float32))
 
@@ -93,7 +95,7 @@ async def ask(client: Any) -> dict[str, Any]:
 
 def test_calls_end_on_the_pair_they_began_with_and_nothing_is_lost(tmp_path: Path) -> None:
     async def main() -> None:
-        here = world(tmp_path)
+        here = world(tmp_path, max_wait_seconds=60)
         here.handlers.serving = one = pair("1", 0, 0.005)
         champion = Champion(here, {"1": one})
         done, winners = asyncio.Event(), {"cifar_cnn:1": "cat", "cifar_cnn:2": "mug"}
@@ -108,13 +110,21 @@ def test_calls_end_on_the_pair_they_began_with_and_nothing_is_lost(tmp_path: Pat
                     assert list(body["probabilities"]) == list(THREE)
                     seen.append(body["model"]["cnn"])
 
+        async def answered_by(version: str) -> None:
+            """Some calls of each caller, the last ones of the pair before among them."""
+            before = len(seen)
+            while seen[before:].count(f"cifar_cnn:{version}") < 40:
+                failed, _ = await asyncio.wait(callers, timeout=0.01)
+                for one in failed:
+                    one.result()
+
         callers = [asyncio.create_task(caller()) for _ in range(8)]
+        await answered_by("1")
         for version in ("2", "1", "2"):
-            await asyncio.sleep(0.1)
             champion.pairs[version] = pair(version, int(version) * 2 - 2, 0.005)  # not one that may be retiring still
             champion.version = version
             assert await champion.reloader.look()
-        await asyncio.sleep(0.1)
+            await answered_by(version)
         done.set()
         await asyncio.gather(*callers)
         assert seen[0] == "cifar_cnn:1"
@@ -133,7 +143,8 @@ def test_calls_end_on_the_pair_they_began_with_and_nothing_is_lost(tmp_path: Pat
 def test_a_windows_rows_are_of_one_pair_and_its_last_calls_are_in_it(tmp_path: Path) -> None:
     async def main() -> None:
         here = world(tmp_path)
-        slow, new = pair("1", 0, 0.3), pair("2", 2)
+        free = asyncio.Event()
+        slow, new = pair("1", 0, free=free), pair("2", 2)
         here.handlers.serving = slow
         champion = Champion(here, {"2": new})
         here.app.state.metrics.watch(slow.batcher, here.health, slow.recorder)
@@ -145,6 +156,7 @@ def test_a_windows_rows_are_of_one_pair_and_its_last_calls_are_in_it(tmp_path: P
             assert await champion.reloader.look()
             assert (await ask(client))["model"] == tags_of("2").model_dump()
             assert not slow.recorder.closed  # type: ignore[union-attr]
+            free.set()
             assert (await late)["model"] == tags_of("1").model_dump()
         while not slow.recorder.closed:  # type: ignore[union-attr]
             await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ import psutil
 import pytest
 
 from tests.flood import Answer, flood, form
-from tests.live import import_small, import_starters, metric, png, server
+from tests.live import import_small, import_starters, metric, png, server, wait_until
 
 BARE = {"CIFAR_PAGE": "false", "CIFAR_REQUEST_LOG": "false", "CIFAR_RATE_LIMIT": "0"}
 PATIENT = {"CIFAR_MAX_WAIT_SECONDS": "60"}
-"""However slow the machine of the test is, it is not at capacity."""
+"""However slow the machine of the test is, who has room is answered."""
 REQUESTS = 20_000
+CROWD, BATCH = int(os.environ.get("CROWD", "200")), 8
+"""Callers of a server that has room for a tenth of them. Each of many would wait for the processor, not for the server,
+where other tests run beside this one; `docs/performance.md` has 720."""
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +75,7 @@ def test_twenty_thousand_requests_each_get_their_own_answer(tmp_path: Path, runn
         batches = metric(client, "cifar_batch_photos_count") - len(candidates)
         assert batches < REQUESTS / 2, "concurrent requests share calls of the network"
         total = REQUESTS + len(candidates)
-        end = time.monotonic() + 60
-        while metric(client, "cifar_monitoring_rows_total") < total and time.monotonic() < end:
-            time.sleep(0.5)
+        wait_until(lambda: metric(client, "cifar_monitoring_rows_total") >= total, "all rows are profiled")
         assert metric(client, "cifar_monitoring_rows_total") == total
         assert metric(client, "cifar_monitoring_rows_dropped_total") == 0
     assert "Traceback" not in log.read_text()
@@ -81,8 +83,8 @@ def test_twenty_thousand_requests_each_get_their_own_answer(tmp_path: Path, runn
 
 @pytest.fixture
 def small(var: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """A server with room for a tenth of the crowd of the next test."""
-    with server(var, CIFAR_MAX_QUEUE="64", CIFAR_MAX_BATCH="8", **BARE) as (client, process, _):
+    room = {"CIFAR_MAX_QUEUE": str(CROWD // 10 - BATCH), "CIFAR_MAX_BATCH": str(BATCH)}
+    with server(var, **room, **BARE, **PATIENT) as (client, process, _):
         yield client, psutil.Process(process.pid)
 
 
@@ -95,12 +97,12 @@ def test_a_crowd_of_ten_times_the_room_is_answered_or_sent_away_in_time(
 ) -> None:
     client, process = small
     requests = [form(picture) for picture in pictures()[:32]]
-    run(client, requests * 30, 8)  # warm: memory is what it is under load
+    run(client, requests * 10, 8)  # warm: memory is what it is under load
     calm = [answer.seconds for answer in run(client, requests * 4, 1)]
     before = resident(process)
 
     start = time.monotonic()
-    answers = run(client, requests * 250, 720)
+    answers = run(client, requests * (CROWD // 2), CROWD)
     seconds = time.monotonic() - start
     codes = Counter(answer.status for answer in answers)
     longest = max(answer.seconds for answer in answers)
@@ -108,9 +110,9 @@ def test_a_crowd_of_ten_times_the_room_is_answered_or_sent_away_in_time(
     sent_away = max(answer.seconds for answer in answers if answer.status == 503)
     print(f"\n{rates}, {longest:.2f} s at most, refused after {sent_away:.2f} s at most")
     assert set(codes) <= {200, 503}, codes
-    assert len(answers) == 8000
-    assert codes[200] >= 200, "it goes on working"
-    assert codes[503] >= 1000, "and does not let them all in"
+    assert len(answers) == 16 * CROWD
+    assert codes[200] >= len(answers) / 40, "it goes on working"
+    assert codes[503] >= len(answers) / 8, "and does not let them all in"
     refused = [answer for answer in answers if answer.status == 503]
     for answer in refused:
         assert int(answer.headers["retry-after"]) >= 1

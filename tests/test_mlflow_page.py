@@ -17,7 +17,7 @@ import pytest
 
 from monitoring import profiles, tracking
 from settings import ROOT, Settings
-from tests.live import environment, free_port, wait_until_answered
+from tests.live import PATIENCE, environment, free_port, wait_until_answered
 
 MAKE = ["make", "--no-print-directory", "mlflow"]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -70,7 +70,9 @@ def test_they_open_before_the_first_run_and_then_draw_what_a_model_was_sent_over
 def test_a_server_of_its_own_is_named_and_a_busy_port_too(tmp_path: Path) -> None:
     def make(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         variables = environment(tmp_path, **extra)
-        return subprocess.run([*MAKE, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [*MAKE, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE
+        )
 
     done = make(CIFAR_MLFLOW_URI="http://mlflow.example:5000")
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr

@@ -25,7 +25,7 @@ from settings import ROOT
 from tests.live import PATIENCE, environment, free_port, png
 from version import version
 
-LONGEST = 900
+LONGEST = 1800
 """Seconds for everything here; then the namespace ends by itself."""
 pytestmark = pytest.mark.timeout(LONGEST)
 TOOLS = ("buildah", "podman", "runc", "debootstrap")

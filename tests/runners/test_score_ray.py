@@ -22,7 +22,7 @@ import pytest
 from monitoring import profiles
 from monitoring.rows import COLUMNS
 from settings import ROOT
-from tests.live import descendants, environment, free_port, import_starters, png
+from tests.live import PATIENCE, environment, free_port, import_starters, kill, png
 
 SHARDS, PHOTOS = 12, 400
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
@@ -51,8 +51,7 @@ def address() -> Iterator[str]:
             pytest.fail("".join(said))
         yield f"127.0.0.1:{port}"
     finally:
-        for process in (*descendants(started.pid), started.pid):  # its own way to end takes half a minute
-            os.kill(process, signal.SIGKILL)
+        kill(started.pid)  # its own way to end takes half a minute
         started.communicate()
 
 
@@ -82,6 +81,11 @@ def command(photos: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "runners", "score", str(photos), "--out", str(out), *options]
 
 
+def finished(work: Path) -> list[Path]:
+    """The rows of the parts that will not be scored again: their marks are written last."""
+    return sorted(file for file in work.glob("*.parquet") if file.with_suffix(".done").exists())
+
+
 def workers() -> set[int]:
     """Processes in which an actor of ours runs just now."""
     return {p.pid for p in psutil.process_iter(["cmdline"]) if "(_Scorer)" in " ".join(p.info["cmdline"] or [])}
@@ -96,13 +100,13 @@ def test_two_workers_give_what_this_machine_gives_even_when_interrupted(
 
     on_ray = command(photos, there, "--engine", "ray", "--workers", "2")
     first = subprocess.Popen(on_ray, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (finished := sorted((there / "unfinished").glob("*.parquet"))):
+    while not (done := finished(there / "unfinished")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=60)
+    _, said = first.communicate(timeout=PATIENCE)
     assert (first.returncode, said.splitlines()[-1]) == (130, "stopped; the same command goes on where it was")
-    kept = {file.name: file.stat().st_mtime_ns for file in finished}
+    kept = {file.name: file.stat().st_mtime_ns for file in done}
 
     second = subprocess.Popen(on_ray, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     working: set[int] = set()

@@ -37,7 +37,7 @@ def training(var: Path, *arguments: str, **extra: str) -> subprocess.CompletedPr
         env={**clean, **ours},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
     )
 
 
