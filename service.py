@@ -54,11 +54,18 @@ SEPARATE = SETTINGS.runners == "separate"
 if SEPARATE:
     from runners.cnn import CnnRunner
     from runners.forest import ForestRunner
-    from runners.remote import PREPARE_SECONDS, READY_SECONDS, remote_prepare, remote_ready, remote_score
+    from runners.remote import (
+        PREPARE_SECONDS,
+        READY_SECONDS,
+        keep_reachable,
+        remote_prepare,
+        remote_ready,
+        remote_score,
+    )
 
-GRACE_SECONDS, LEAVE_SECONDS = 5.0, 7.5
+GRACE_SECONDS, LEAVE_SECONDS, END_SECONDS = 5.0, 7.5, 1.0
 """After the word to leave: when requests in flight have to be done, and when the last window has to be in MLflow. One
-that is not waits on disk for the next start."""
+that is not waits on disk for the next start. Last, how long the libraries may take for an end of their own."""
 app = new_app(SETTINGS)
 leaving = asyncio.Event()
 app.add_middleware(EndsStreams, leaving=leaving)
@@ -97,6 +104,7 @@ class Cifar:
     def __init__(self) -> None:
         refuse_open_door(SETTINGS, listening_addresses())  # however the server was started
         one_blas_thread()
+        self.sockets = keep_reachable() if SEPARATE else None
         self.traces = start_tracing(SETTINGS)
         if SETTINGS.request_log:
             log_requests()
@@ -197,10 +205,16 @@ class Cifar:
         if recorder := self.handlers.serving.recorder:
             since = time.monotonic() - self.told if self.told else 0.0
             recorder.close(max(1.0, LEAVE_SECONDS - since))
+        if self.sockets:
+            self.sockets.cleanup()
         if self.traces:  # a collector that is away may hold this up for long
             ending = threading.Thread(target=self.traces.shutdown, daemon=True)
             ending.start()
             ending.join(0.5)
+        if self.told:  # an import of MLflow, for instance, would go on for seconds before the process ends
+            end = threading.Timer(END_SECONDS, os._exit, (0,))
+            end.daemon = True
+            end.start()
 
 
 Cifar.add_asgi_middleware(Entrance, to=app)  # type: ignore[attr-defined]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +86,26 @@ def remote_score(cnn: Any, forest: Any, tags: ModelTags, classes: int, temperatu
         return scores
 
     return score
+
+
+def keep_reachable() -> tempfile.TemporaryDirectory[str]:
+    """Give the sockets of the runners a second name each, by which BentoML's clients of this process find them.
+
+    The first one is taken away as soon as the server is told to leave, while photos in flight are still to be scored
+    and a connection that was idle for five seconds has been closed; the runner listens as long as it runs. Call it
+    before a runner is asked; clean the folder up when none will be asked any more.
+    """
+    from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.utils.uri import path_to_uri, uri_to_path
+
+    folder = tempfile.TemporaryDirectory(prefix="cifar-runners-")
+    places: dict[str, str] = BentoMLContainer.remote_runner_mapping.get()
+    for name, place in places.items():
+        if place.startswith("file:"):  # else they are elsewhere, or on a port
+            path = Path(folder.name, name)
+            path.hardlink_to(uri_to_path(place))
+            places[name] = path_to_uri(str(path))
+    return folder
 
 
 async def remote_ready(runners: Iterable[Any]) -> bool:
