@@ -10,10 +10,14 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from runners.artifacts import ArtifactError
@@ -67,12 +71,34 @@ def score_parts(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
             num_cpus=1,
         )
-        for row in scored.iter_rows():
-            yield Done(int(row["photos"]), int(row["failed"]))
+        with _interrupts() as told:
+            for row in scored.iter_rows():
+                if told.is_set():
+                    raise KeyboardInterrupt
+                yield Done(int(row["photos"]), int(row["failed"]))
     except (ray.exceptions.RayError, StoreError, ArtifactError) as error:
         raise ScoreError(f"a worker failed: {_last_line(getattr(error, 'cause', None) or error)}") from None
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, besides the exception: where that falls into a callback or a destructor of Ray, it is lost."""
+    told = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        told.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():  # no signal comes here
+        yield told
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Scorer:

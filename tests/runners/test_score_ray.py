@@ -21,6 +21,7 @@ import pytest
 
 from monitoring import profiles
 from monitoring.rows import COLUMNS
+from runners.score_ray import _interrupts
 from settings import ROOT
 from tests.live import PATIENCE, environment, free_port, import_starters, kill, png
 
@@ -140,6 +141,16 @@ def test_two_workers_give_what_this_machine_gives_even_when_interrupted(
             a, b = ours.numeric(column.name), alone.numeric(column.name)
             assert (a.count, a.mean, a.deviation) == pytest.approx((b.count, b.mean, b.deviation), abs=1e-5)
             assert a.quantiles((0, 0.1, 0.5, 0.9, 1)) == pytest.approx(b.quantiles((0, 0.1, 0.5, 0.9, 1)), abs=1e-5)
+
+
+def test_an_interrupt_that_falls_into_a_callback_is_not_lost() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with _interrupts() as told:
+        assert not told.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert told.is_set()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_a_worker_cannot_do_is_one_clear_line(address: str, var: Path, photos: Path, tmp_path: Path) -> None:
