@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.live import wait_until
+
 PATIENCE = 120
 """Seconds for the server to take connections, also after a crash."""
 
@@ -58,10 +60,8 @@ class Postgres:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
-        end = time.monotonic() + PATIENCE
-        while any(map(_runs, children)):  # with one of them left the next server would not start
-            assert time.monotonic() < end, children
-            time.sleep(0.01)
+        # With one of them left the next server would not start.
+        wait_until(lambda: not any(map(_runs, children)), "its processes end")
 
     def stop(self) -> None:
         if self.process is not None:
