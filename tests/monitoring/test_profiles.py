@@ -132,7 +132,26 @@ def test_a_snapshot_does_not_grow(table):
     assert (snapshot.rows, snapshot.numeric("contrast").count, builder.rows) == (5, 5, 10)
 
 
-@pytest.mark.parametrize("cut", [0, 3, 60, -200])
+def test_a_profile_is_read_as_whylogs_itself_reads_it(table):
+    from whylogs.core import DatasetProfile, DatasetProfileView
+
+    values = table(300) | {"energy": np.where(np.arange(300) % 3, 1.5, np.nan)}
+    by_others = DatasetProfile()  # with all that whylogs measures: sketches of other kinds, minima, types
+    by_others.track({"brightness": 0.5, "label": "cat", "count": 3})
+    for data in (profiles.profile(values, cnn="cnn:1", end="5").to_bytes(), bytes(by_others.view().serialize())):
+        ours, theirs = profiles.from_bytes(data)._view, DatasetProfileView.deserialize(data)
+        assert ours.metadata == theirs.metadata
+        assert (ours._dataset_timestamp, ours._creation_timestamp) == (
+            theirs._dataset_timestamp,
+            theirs._creation_timestamp,
+        )
+        assert list(ours.get_columns()) == list(theirs.get_columns())
+        for name, column in theirs.get_columns().items():
+            found = ours.get_column(name).to_protobuf().metric_components
+            assert dict(found) == dict(column.to_protobuf().metric_components), name
+
+
+@pytest.mark.parametrize("cut", [0, 3, 4, 5, 60, -200, -1])
 def test_damaged_bytes_are_told(table, cut):
     with pytest.raises(ValueError, match="damaged"):
         profiles.from_bytes(profiles.profile(table(50)).to_bytes()[:cut])
