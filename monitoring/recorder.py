@@ -5,7 +5,8 @@ A caller only appends to a queue. One thread, the writer, owns the open window: 
 a file of the spool folder (see `monitoring.spool`), which takes milliseconds and needs no network. A second thread, the
 sender, moves these files into MLflow in order and deletes each when it has arrived. So a slow or dead MLflow never
 holds up the queue, and a window survives both that and a restart: the next start sends what it finds. Sending twice
-stores once (see `tracking.log_window`), so replicas that share a spool folder send without a lock.
+stores once (see `tracking.log_window`), so replicas that share a spool folder send without a lock. A window of which
+nothing could be put on disk goes to the sender in memory.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ PATIENCE_S = 1.0
 GATHER_ROWS, GATHER_S = 500, 1.0
 """The writer waits for that many rows, at most that long: whylogs takes 13 ms for a row alone, 0.04 in hundreds."""
 _SLOWEST_RETRY_S = 300.0
+MOST_IN_MEMORY = 100
+"""Windows that wait for MLflow in memory, where there is no disk: 0.1 MB each."""
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Recorder:
         self._writer = threading.Thread(target=self._write, name="profile-writer", daemon=True)
         self._sender = threading.Thread(target=self._send, name="profile-sender", daemon=True)
         self._window: _OpenWindow | None = None
+        self._in_memory: deque[Profile] = deque()
         self._imported = threading.Event()
         self._retry_flush_at: float | None = None
         self.rows_recorded = self.rows_dropped = self.windows_flushed = self.windows_sent = 0
@@ -242,11 +246,17 @@ class Recorder:
         if not (closing or full or self._seconds_left() == 0.0):
             return
         profile = window.builder.build(**window.about, end=datetime.now(UTC).isoformat())
-        spool.finish(spool.journal_path(self._spool, window.about), profile)
+        try:
+            spool.finish(spool.journal_path(self._spool, window.about), profile)
+            self.windows_flushed += 1
+        except OSError as error:
+            if window.journal is not None or len(self._in_memory) >= MOST_IN_MEMORY:
+                raise
+            self._failed("The window could not be put on disk and waits in memory", error)
+            self._in_memory.append(profile)
         if window.journal is not None:
             window.journal.close()
         self._window = self._retry_flush_at = None
-        self.windows_flushed += 1
         self._work.set()
 
     # The sender thread
@@ -267,14 +277,17 @@ class Recorder:
                     tracking.ensure_store(self._settings)
                     prepared = True
                 self._send_spool()
+                self._send_memory()
                 if failing:
                     self.last_error = None
                 failing, wait = False, self._retry_s
             except Exception as error:  # whatever MLflow, SQLAlchemy or the network raise: the files stay
                 failing, wait = True, min(2 * wait, _SLOWEST_RETRY_S)
                 self._run_ids.clear()  # somebody may have deleted a run
-                self._failed("Windows wait on disk, MLflow did not take them", error)
+                self._failed("Windows wait, MLflow did not take them", error)
             if last_round:
+                with self._changed:
+                    self.rows_dropped += sum(profile.rows for profile in self._in_memory)
                 return
             self._work.wait(wait)
 
@@ -290,6 +303,12 @@ class Recorder:
                 continue
             self._send_window(profile)
             file.unlink(missing_ok=True)
+            self.windows_sent += 1
+
+    def _send_memory(self) -> None:
+        while self._in_memory:
+            self._send_window(self._in_memory[0])
+            self._in_memory.popleft()
             self.windows_sent += 1
 
     def _send_window(self, profile: Profile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitoring import profiles, tracking
+from monitoring import profiles, spool, tracking
 from monitoring.profiles import Profile
 from monitoring.recorder import Recorder
 from settings import Settings
@@ -119,7 +120,7 @@ def test_windows_wait_on_disk_while_mlflow_is_away_and_go_in_order_at_the_next_s
         running.record(*traffic(10, seed=seed))
         until(lambda wanted=seed + 1: running.windows_flushed == wanted)
     until(lambda: running.last_error is not None)
-    assert "wait on disk" in running.last_error
+    assert "Windows wait" in running.last_error
     started = time.monotonic()
     running.close(5)
     assert time.monotonic() - started < 10
@@ -170,33 +171,75 @@ def test_a_window_whose_run_somebody_deleted_goes_into_a_new_one(tracked, record
     until(lambda: running.last_error is None)
 
 
-def test_a_full_disk_keeps_the_window_open(tracked, recorder, traffic):
+def test_a_disk_that_filled_up_keeps_the_window_open(tracked, recorder, traffic, monkeypatch):
     settings = tracked(window_rows=5)
-    spool = settings.var / "spool"
-    spool.write_text("a file where the folder should be")
+    finish, full = spool.finish, threading.Event()
+    full.set()
+
+    def sometimes(*arguments):
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return finish(*arguments)
+
+    monkeypatch.setattr(spool, "finish", sometimes)
     running = recorder(settings)
     running.record(*traffic(5))
     until(lambda: "window could not be put on disk" in (running.last_error or ""))
-    assert running.windows_flushed == 0
+    assert (running.windows_flushed, running.windows_sent) == (0, 0), "its rows are in the journal, and come once"
     running.record(*traffic(4))
     until(lambda: running.rows_recorded == 9)
-    spool.unlink()
+    full.clear()
     until(lambda: running.windows_flushed == 1)
     running.close(20)
     assert [window.rows for window in arrived(settings)] == [9]
     assert running.rows_dropped == 0
 
 
+def test_without_a_disk_windows_go_straight_to_mlflow(tracked, recorder, traffic):
+    settings = tracked(window_rows=5)
+    (settings.var / "spool").write_text("a file where the folder should be")
+    running = recorder(settings)
+    running.record(*traffic(5))
+    until(lambda: running.windows_sent == 1)
+    running.record(*traffic(3))
+    running.close(20)
+    assert [window.rows for window in arrived(settings)] == [5, 3]
+    assert (running.windows_flushed, running.rows_dropped) == (0, 0)
+
+
+def test_without_disk_and_mlflow_few_windows_wait_in_memory_and_what_is_lost_is_counted(
+    tracked, recorder, traffic, dead_server, monkeypatch
+):
+    monkeypatch.setattr("monitoring.recorder.MOST_IN_MEMORY", 1)
+    settings = tracked(window_rows=5, mlflow_uri=dead_server)
+    folder = settings.var / "spool"
+    folder.write_text("a file where the folder should be")
+    running = recorder(settings)
+    running.record(*traffic(5))
+    until(lambda: "waits in memory" in (running.last_error or "") or "Windows wait" in (running.last_error or ""))
+    running.record(*traffic(4))
+    until(lambda: running.rows_recorded == 9)
+    running.record(*traffic(1))
+    until(lambda: running.rows_recorded == 10)
+    assert running.windows_flushed == 0, "there is no room for a second one: it stays open"
+    folder.unlink()
+    until(lambda: running.windows_flushed == 1)
+    running.close(20)
+    assert running.rows_dropped == 5
+    [waiting] = folder.glob("*.bin")
+    assert profiles.from_bytes(waiting.read_bytes()).rows == 5
+
+
 def test_a_damaged_file_is_set_aside_and_the_rest_goes_on(tracked, recorder, traffic):
     settings = tracked(window_rows=5)
-    spool = settings.var / "spool"
-    spool.mkdir()
-    (spool / "20200101T000000.000000Z-gone.bin").write_bytes(b"half a window")
+    folder = settings.var / "spool"
+    folder.mkdir()
+    (folder / "20200101T000000.000000Z-gone.bin").write_bytes(b"half a window")
     running = recorder(settings)
     running.record(*traffic(5))
     until(lambda: running.windows_sent == 1)
     running.close(20)
-    assert [f.name for f in spool.iterdir()] == ["20200101T000000.000000Z-gone.damaged"]
+    assert [f.name for f in folder.iterdir()] == ["20200101T000000.000000Z-gone.damaged"]
 
 
 def test_rows_that_cannot_be_profiled_are_counted_and_the_thread_lives(tracked, recorder, traffic):
