@@ -25,11 +25,12 @@ PATIENCE = 120
 
 @dataclass
 class Postgres:
-    """A server over ``folder``, which also holds its socket; it listens on no port."""
+    """A server over ``folder``, which also holds its socket; ``port`` of this machine too, where one is given."""
 
     binaries: Path
     folder: Path
     user: str
+    port: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def empty_database(self) -> str:
@@ -38,7 +39,9 @@ class Postgres:
         return f"postgresql+psycopg://{self.user}@/postgres?host={self.folder}&connect_timeout=5"
 
     def start(self) -> None:
-        options = ("-D", str(self.folder / "data"), "-k", str(self.folder), "-c", "listen_addresses=")
+        options = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-c", "listen_addresses="]
+        if self.port:
+            options[-1:] = ["listen_addresses=127.0.0.1", "-c", f"port={self.port}"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.binaries / "postgres", *options], stdout=log, stderr=log, cwd=self.folder, **_as(self.user)
@@ -87,12 +90,16 @@ class Postgres:
 
     def _command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.binaries / name), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=self.folder, **_as(self.user))
+        env = {**os.environ, "PGPORT": str(self.port or 5432)}
+        return subprocess.run(command, capture_output=True, text=True, cwd=self.folder, env=env, **_as(self.user))
 
 
 @contextmanager
-def server() -> Iterator[Postgres]:
-    """A running server; without the packages the test is skipped, but fails where nothing may be skipped."""
+def server(port: int | None = None) -> Iterator[Postgres]:
+    """A running server, on a ``port`` of 127.0.0.1 where one is given.
+
+    Without the packages the test is skipped, but fails where nothing may be skipped.
+    """
     binaries = _binaries()
     if binaries is None:
         if os.environ.get("CI") == "true":
@@ -101,7 +108,7 @@ def server() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="cifar-postgres-"))
     user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     shutil.chown(folder, user)
-    postgres = Postgres(binaries, folder, user)
+    postgres = Postgres(binaries, folder, user, port)
     try:
         postgres.init()
         postgres.start()

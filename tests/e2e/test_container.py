@@ -11,8 +11,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ import numpy as np
 import pytest
 
 from settings import ROOT
-from tests.live import PATIENCE, environment, free_port, png
+from tests import postgres
+from tests.live import PATIENCE, environment, free_port, png, wait_until, wait_until_answered
 from version import version
 
 LONGEST = 1800
@@ -141,8 +144,8 @@ class Running:
         return answer, time.monotonic() - self.since
 
 
-def start(engine: Engine, image: str) -> Running:
-    """A new container of ``image`` over the volume, ready."""
+def start(engine: Engine, image: str, *state: str) -> Running:
+    """A new container of ``image``, ready. ``state``: options that say where its state is; else on the volume."""
     port = free_port()
     name = f"cifar-{port}"
     limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
@@ -155,7 +158,8 @@ def start(engine: Engine, image: str) -> Running:
         "--security-opt",
         "no-new-privileges",
     )
-    own = ("--env", f"PORT={port}", "--env", f'CIFAR_API_TOKENS=["{TOKEN}"]', "--volume", "feedback:/var/lib/cifar")
+    state = state or ("--volume", "feedback:/var/lib/cifar")
+    own = ("--env", f"PORT={port}", "--env", f'CIFAR_API_TOKENS=["{TOKEN}"]', *state)
     since = time.monotonic()
     engine.podman("run", "--detach", "--name", name, "--network", "host", *limits, *locked, *own, image)
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -232,6 +236,66 @@ def test_feedback_outlives_the_container(engine: Engine, image: str) -> None:
         f"container start to ready: {first.seconds:.1f} s, again {second.seconds:.1f} s; "
         f"to the first answer of /classify: {answered:.1f} s, again {answered_again:.1f} s"
     )
+
+
+def test_without_a_volume_another_container_goes_on_where_one_was(
+    engine: Engine, image: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Database, photos and MLflow outside, as serverless has it: each container is gone for good before the next."""
+    photos = [png(np.random.default_rng(n).integers(0, 256, (64, 48, 3), dtype=np.uint8)) for n in range(3)]
+    bucket = tmp_path_factory.mktemp("bucket")
+    bucket.chmod(0o777)
+    with postgres.server(free_port()) as database, mlflow(tmp_path) as runs:
+        outside = {
+            "CIFAR_DATABASE_URL": f"postgresql+psycopg://{database.user}@127.0.0.1:{database.port}/postgres",
+            "CIFAR_MLFLOW_URI": str(runs.base_url),
+            "CIFAR_IMAGE_STORE": "/bucket",
+            "CIFAR_KEEP_IMAGES": "all",
+            "CIFAR_PAGE": "false",
+        }
+        state = [word for name, value in outside.items() for word in ("--env", f"{name}={value}")]
+        state += ["--tmpfs", "/var/lib/cifar:size=1g,mode=1777,notmpcopyup", "--volume", f"{bucket}:/bucket"]
+
+        first = start(engine, image, *state)
+        asked = [first.classify(photo)[0]["prediction_id"] for photo in photos]
+        wait_until(lambda: len(list(bucket.rglob("*.png"))) == len(photos), "the photos are kept")
+        wait_until(lambda: "monitoring" in experiments(runs), "the first has reached MLflow")
+        body = {"prediction_id": asked[0], "correct": False, "label": "frog"}
+        assert first.client.post("/feedback", json=body).status_code == 200
+        stop(engine, first)
+        engine.podman("rm", first.name)
+
+        second = start(engine, image, *state)
+        assert rows_in_mlflow(engine, second) == len(photos)
+        body = {"prediction_id": asked[1], "correct": False, "label": "deer"}
+        assert second.client.post("/feedback", json=body).status_code == 200, "the first one's prediction"
+        found = engine.podman("exec", second.name, "python", "-m", "monitoring", "review", "--json").stdout
+        assert all(word in found for word in (*asked[:2], "frog", "deer"))
+        stop(engine, second)
+
+
+@contextmanager
+def mlflow(folder: Path) -> Iterator[httpx.Client]:
+    """A client of an MLflow server that keeps artifacts itself, ready."""
+    port, log = free_port(), folder / "mlflow.log"
+    stores = (f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts")
+    program = str(Path(sys.executable).with_name("mlflow"))
+    command = [program, "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *stores]
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_until_answered(client, "/health", process, log)
+            yield client
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def experiments(runs: httpx.Client) -> set[str]:
+    found = runs.post("/api/2.0/mlflow/experiments/search", json={"max_results": 10}).json()
+    return {experiment["name"] for experiment in found["experiments"]}
 
 
 def rows_in_mlflow(engine: Engine, running: Running) -> int:
