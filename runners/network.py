@@ -37,6 +37,8 @@ def openvino_network(path: Path, streams: int = 0) -> Network:
     options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams:
         options = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+    # A thread that stays on its core waits there for whatever decodes a photo meanwhile, and the others for it.
+    options["ENABLE_CPU_PINNING"] = False
     compiled = core.compile_model(core.read_model(path), "CPU", options)
     free: SimpleQueue[Any] = SimpleQueue()
     for _ in range(max(1, streams)):
