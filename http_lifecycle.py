@@ -25,6 +25,17 @@ class Entrance:
         await (self._ours if scope["type"] in ("http", "websocket") else self._bentoml)(scope, receive, send)
 
 
+class Door:
+    """Stands for the ASGI application ``app`` until the worker has made it, which other processes never do."""
+
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.app is None:
+            raise RuntimeError("The application is asked before it is made.")
+        await self.app(scope, receive, send)
+
+
 class EndsStreams:
     """Ends the page's endless answers (its heartbeats) when the server leaves: it waits for every open answer."""
 

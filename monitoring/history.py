@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runners.store import CNN
+from runners.artifacts import CNN
 
 
 def models(served_tag: str) -> list[dict[str, Any]]:

@@ -9,17 +9,23 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+CNN, FOREST = "cifar_cnn", "ood_forest"
+"""Their names in the store."""
 FORMAT = 1
 """Version of the folder layout below; a model of another version is refused."""
 NETWORK_CARD, GATE_CARD = "network.json", "gate.json"
 KERAS_FILE, OPENVINO_FILE, REFERENCE_FILE, GATE_FILE = "network.keras", "network.xml", "reference.bin", "gate.npz"
-
 
 Card = TypeVar("Card", "NetworkCard", "GateCard")
 
 
 class ArtifactError(Exception):
     """A model on disk that must not be served; the message says which file and why."""
+
+
+def gate_tag(cnn_tag: str) -> str:
+    """The gate of a network has the same version."""
+    return f"{FOREST}:{cnn_tag.partition(':')[2] or 'latest'}"
 
 
 class NetworkCard(BaseModel):

@@ -8,10 +8,10 @@ from pathlib import Path
 import bentoml
 import numpy as np
 
+from runners.artifacts import gate_tag
 from runners.gate import Gate, load_gate
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
 from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_named, to_npy
-from runners.store import gate_tag
 from runners.versions import Versions
 from settings import Settings
 

@@ -8,13 +8,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runners.artifacts import ArtifactError, NetworkCard, read_gate_card, read_network_card, sha256
+from runners.artifacts import (
+    CNN,
+    ArtifactError,
+    NetworkCard,
+    gate_tag,
+    read_gate_card,
+    read_network_card,
+    sha256,
+)
 from runners.gate import load_gate
 from runners.network import Engine, load_network
 from runners.pipeline import Pipeline
 from settings import ROOT, Settings
 
-CNN, FOREST = "cifar_cnn", "ood_forest"
 STARTERS = ROOT / "models"
 RECORD = "record.json"
 
@@ -46,11 +53,6 @@ class StarterRecord(BaseModel):
     metrics: dict[str, float]
     tags: dict[str, str] = Field(description="model name -> tag inside the archive")
     archives: dict[str, str] = Field(description="file name -> SHA-256")
-
-
-def gate_tag(cnn_tag: str) -> str:
-    """The gate of a network has the same version."""
-    return f"{FOREST}:{cnn_tag.partition(':')[2] or 'latest'}"
 
 
 def served(settings: Settings) -> Served:
@@ -133,7 +135,6 @@ __all__ = [
     "Served",
     "StarterRecord",
     "StoreError",
-    "gate_tag",
     "import_starters",
     "load_pipeline",
     "open_pair",

@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import click
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from http_lifecycle import EndsStreams, Entrance, chosen_address, listening_addresses, refuse_open_door
+from http_lifecycle import Door, EndsStreams, Entrance, chosen_address, listening_addresses, refuse_open_door
 from runners.leaving import when_told_to_leave
-from settings import BadSettingError, Settings
+from settings import ROOT, BadSettingError, Settings
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::", "2001:db8::1", "fe80::1%eth0"])
@@ -72,6 +74,29 @@ def test_requests_go_past_bentoml_and_the_lifespan_does_not() -> None:
         assert seen == [("ours", "http"), ("ours", "websocket"), ("bentoml", "lifespan")]
 
     asyncio.run(main())
+
+
+def test_the_door_leads_to_the_application_once_there_is_one() -> None:
+    async def main() -> None:
+        seen, door = [], Door()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(scope["type"])
+
+        with pytest.raises(RuntimeError, match="before it is made"):
+            await door({"type": "http"}, None, None)  # type: ignore[arg-type]
+        door.app = app
+        await door({"type": "http"}, None, None)  # type: ignore[arg-type]
+        assert seen == ["http"]
+
+    asyncio.run(main())
+
+
+def test_what_every_process_imports_is_little() -> None:
+    """The server's parent imports the service too, before the worker may: seconds of its start, and memory."""
+    code = "import service, sys; print(*sorted({'fastapi', 'sqlalchemy', 'numpy', 'PIL'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_heartbeats_end_when_the_server_leaves_and_answers_do_not() -> None:

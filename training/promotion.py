@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runners.artifacts import ArtifactError, read_gate_card, read_network_card
-from runners.store import CNN, FOREST, Served, StoreError
+from runners.artifacts import CNN, FOREST, ArtifactError, read_gate_card, read_network_card
+from runners.store import Served, StoreError
 from settings import Settings
 from training import register, track
 

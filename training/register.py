@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.artifacts import KERAS_FILE, NETWORK_CARD, REFERENCE_FILE, read_network_card, sha256, write_card
+from runners.artifacts import (
+    CNN,
+    FOREST,
+    KERAS_FILE,
+    NETWORK_CARD,
+    REFERENCE_FILE,
+    read_network_card,
+    sha256,
+    write_card,
+)
 from runners.pipeline import Pipeline
-from runners.store import CNN, FOREST, RECORD, Served, StarterRecord, StoreError, open_pair
+from runners.store import RECORD, Served, StarterRecord, StoreError, open_pair
 from training.card import EVALUATION
 from training.runs import Run, whole
 from training.sources import Labelled

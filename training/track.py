@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitoring.tracking import TRAINING, client, experiment_id
-from runners.store import CNN, Served
+from runners.artifacts import CNN
+from runners.store import Served
 from settings import Settings
 from training.config import TrainConfig
 from training.dataset import read_manifest

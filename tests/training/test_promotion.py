@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from monitoring import tracking
-from runners.artifacts import GATE_CARD, NETWORK_CARD, GateCard, NetworkCard, sha256, write_card
-from runners.store import CNN, FOREST, Served, StoreError
+from runners.artifacts import CNN, FOREST, GATE_CARD, NETWORK_CARD, GateCard, NetworkCard, sha256, write_card
+from runners.store import Served, StoreError
 from settings import Settings, _redirect_model_store
 from training import promotion, register, track
 
