@@ -70,6 +70,7 @@ unshare --mount --pid --fork sh -eu -c '
     mount --make-rprivate /
     mount -t proc proc "$debian/proc"
     mount --rbind /dev "$debian/dev"
+    mount --rbind /sys "$debian/sys"
     mount --bind /etc/ssl/certs "$debian/etc/ssl/certs"
     [ -z "$CIFAR_DATA_DIR" ] || mount --bind "$CIFAR_DATA_DIR" "$debian/data"
     exec chroot "$debian" env -i PATH=/usr/local/bin:/usr/bin:/bin PORT="$PORT" TESTS="$TESTS" sh /check'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -196,7 +197,8 @@ def _unpack(archive: Path, folder: Path, cifar: CifarSet) -> None:
         with tarfile.open(archive) as tar, whole(folder) as scratch:
             for member in tar:
                 name = PurePosixPath(member.name).name
-                if member.isfile() and name in files:
-                    tar.extract(member.replace(name=name, deep=False), scratch, filter="data")
+                if member.isfile() and name in files and (content := tar.extractfile(member)):
+                    with (scratch / name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise SourceError(f"{archive}: cannot be unpacked ({error})") from error

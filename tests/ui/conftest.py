@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import socket
 import threading
 import time
@@ -21,10 +20,10 @@ from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.conftest import CHROMIUM
 from ui.api import Api, ApiProblem, OwnerApi
 from ui.page import mount
 
-CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 CAMERA_LEFT, CAMERA_RIGHT = (200, 30, 30), (120, 30, 30)
@@ -61,9 +60,6 @@ _NAMELESS = """(all) => all
 browser_marks = [
     pytest.mark.browser,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        not CHROMIUM.exists() and os.environ.get("CI") != "true", reason="Chromium is not installed (CI requires it)"
-    ),
 ]
 
 SIZES = pytest.mark.parametrize("page", [{}, PHONE], indirect=True, ids=["desk", "phone"])
