@@ -19,6 +19,10 @@ if SEPARATE:
     from runners.cnn import CnnRunner
     from runners.forest import ForestRunner
 
+NAMED = bool(SETTINGS.database_url or SETTINGS.image_store)
+if NAMED:  # now, since the parent process of a Bento has its folder on the path for this import only
+    from monitoring.feedback import FeedbackStore
+
 door = Door()
 
 
@@ -47,9 +51,7 @@ class Cifar:
         """In `bentoml serve` itself, before anything is bound: ends it with one sentence."""
         try:
             refuse_open_door(SETTINGS, [address] if (address := chosen_address()) else [])
-            if SETTINGS.database_url or SETTINGS.image_store:  # what nobody named is where it always is
-                from monitoring.feedback import FeedbackStore
-
+            if NAMED:  # what nobody named is where it always is
                 FeedbackStore.named_by(SETTINGS)
         except (BadSettingError, ValueError) as error:
             raise SystemExit(f"error: {error}") from None
