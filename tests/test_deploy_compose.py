@@ -138,7 +138,7 @@ def test_the_image_is_what_the_manifests_expect() -> None:
     assert f"EXPOSE {PORTS['api']}\n" in text
     assert "${PORT:-3000}" in text
     assert "src/requirements-serving.lock" in text
-    assert "requirements-serving.lock" in yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    assert "/requirements-serving.lock" in yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
     for manifests in rendered().values():
         for _, template in pods(manifests):
             assert template["spec"]["securityContext"]["runAsUser"] == 10001

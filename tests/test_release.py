@@ -70,7 +70,7 @@ def test_the_version_stands_in_the_changelog_alone(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout == f"{version()}\n"
     included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
-    assert {"version.py", "CHANGELOG.md"} <= set(included)
+    assert {"/version.py", "/CHANGELOG.md"} <= set(included)
 
 
 def test_every_exception_of_the_audit_has_a_reason() -> None:
