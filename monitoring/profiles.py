@@ -314,7 +314,7 @@ def _track_faster() -> None:
 
 @cache
 def _reader() -> Callable[[bytes], Any]:
-    """What `DatasetProfileView.deserialize` does, in a third of its time: that one copies each message three times,
+    """What `DatasetProfileView.deserialize` does, in a tenth of its time: that one copies each message three times,
     looks for its optional modules in each column, and defines a class for each number."""
     _whylogs()
     from google.protobuf.message import Message
@@ -373,12 +373,12 @@ def _reader() -> Callable[[bytes], Any]:
                     metric, part = paths[index]
                     found.setdefault(metric, {})[part] = component(message)
             columns[name] = ColumnProfileView({metric: metrics[metric](**of) for metric, of in found.items()})
-        about = header.properties
+        written = header.properties
         return DatasetProfileView(
             columns=columns,
-            dataset_timestamp=datetime.fromtimestamp(about.dataset_timestamp / 1000, UTC),
-            creation_timestamp=datetime.fromtimestamp(about.creation_timestamp / 1000, UTC),
-            metadata={**about.tags, **about.metadata},
+            dataset_timestamp=datetime.fromtimestamp(written.dataset_timestamp / 1000, UTC),
+            creation_timestamp=datetime.fromtimestamp(written.creation_timestamp / 1000, UTC),
+            metadata={**written.tags, **written.metadata},
         )
 
     return read

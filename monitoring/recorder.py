@@ -284,7 +284,8 @@ class Recorder:
             except Exception as error:  # whatever MLflow, SQLAlchemy or the network raise: the files stay
                 failing, wait = True, min(2 * wait, _SLOWEST_RETRY_S)
                 self._run_ids.clear()  # somebody may have deleted a run
-                self._failed("Windows wait, MLflow did not take them", error)
+                place = "in memory" if self._in_memory else "on disk"
+                self._failed(f"Windows wait {place}, MLflow did not take them", error)
             if last_round:
                 with self._changed:
                     self.rows_dropped += sum(profile.rows for profile in self._in_memory)

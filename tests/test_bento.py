@@ -78,15 +78,15 @@ def test_it_carries_code_both_models_and_the_reference_profile_but_no_tests(buil
 def test_it_serves_from_an_empty_folder(built: Built, tmp_path: Path) -> None:
     home, printed = built
     photo = png(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
-    named = {"CIFAR_DATABASE_URL": f"sqlite:///{tmp_path}/named.db"}  # which the parent process looks at first
+    named = {"CIFAR_IMAGE_STORE": str(tmp_path / "photos")}  # which the parent process looks at first
     own = {"BENTOML_HOME": str(home), "CIFAR_VAR": "", "PWD": str(tmp_path), **named}
     with server(tmp_path, target=printed["bento"], cwd=tmp_path, **own) as (client, *_):
         answer = client.post("/classify", files={"image": ("p.png", photo)}).json()
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert client.post("/feedback", json={"prediction_id": answer["prediction_id"], "correct": True}).is_success
         check_page(client)
-    assert (tmp_path / "named.db").is_file()
-    assert (tmp_path / "var").is_dir()
+    assert (tmp_path / "var" / "feedback.db").is_file()
+    assert len(list((tmp_path / "photos").rglob("*.png"))) == 1
     assert not os.path.lexists(folder(home, printed["bento"]) / "src" / "var")
 
 
