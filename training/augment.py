@@ -58,3 +58,20 @@ def cutout(pixels: NDArray[np.uint8], side: int, rng: np.random.Generator) -> ND
     rows, columns = np.arange(h)[None], np.arange(w)[None]
     inside = ((rows >= top) & (rows < top + side))[:, :, None] & ((columns >= left) & (columns < left + side))[:, None]
     return np.where(inside[..., None], np.uint8(120), pixels)
+
+
+def reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Photos (n, h, h, c) made smaller, (n, side, side, c): each pixel is the mean of the area that it covers."""
+    full = pixels.shape[1]
+    if side == full:
+        return pixels
+    area = _overlaps(full, side).astype(np.float32) * side / full
+    rows = np.einsum("ih,nhwc->niwc", area, pixels.astype(np.float32), optimize=True)
+    return np.einsum("jw,niwc->nijc", area, rows, optimize=True).round().astype(np.uint8)
+
+
+def _overlaps(full: int, side: int) -> NDArray[np.float64]:
+    """(side, full): how much of each of ``full`` pixels, of length 1, lies under each of ``side`` larger ones."""
+    edges, small = np.arange(full + 1.0), np.arange(side + 1.0) * full / side
+    ends = np.minimum(small[1:, None], edges[None, 1:])
+    return (ends - np.maximum(small[:-1, None], edges[None, :-1])).clip(0)

@@ -45,15 +45,16 @@ def build(
     weight_decay: float = 0.0,
     precision: str = "float32",
 ) -> keras.Model:
-    """The network as it is trained: pixels uint8 (n, 32, 32, 3) -> [logits (n, classes), embedding (n, widths[-1])].
+    """The network as it is trained: pixels uint8 (n, h, w, 3) -> [logits (n, classes), embedding (n, widths[-1])].
 
-    Normalisation is part of the model, so nothing but pixels crosses its border. ``weight_decay``: L2 of the kernels.
+    h and w are 32 in what is served and 16 at least: a fit may begin with smaller photos. Normalisation is part of
+    the model, so nothing but pixels crosses its border. ``weight_decay``: L2 of the kernels.
     ``precision``: Keras' dtype policy; variables and logits are float32 under each.
     """
     from training.layers import FusedBatchNormalization, fast_gelu
 
     layers = (FusedBatchNormalization, fast_gelu)
-    model = _connect(widths, classes, kernel.shape[-1], layers, weight_decay, precision)
+    model = _connect(widths, classes, kernel.shape[-1], layers, weight_decay, precision, side=None)
     model.get_layer(WHITEN).set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
     rng = np.random.default_rng(seed)
     for layer in model.layers:
@@ -128,6 +129,7 @@ def _connect(
     weight_decay: float = 0.0,
     precision: str = "float32",
     *,
+    side: int | None = SIDE,
     mirror: bool = False,
 ) -> keras.Model:
     import keras
@@ -143,7 +145,7 @@ def _connect(
         x = norm(momentum=0.6, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
         return layers.Activation(activation, dtype=precision)(x)
 
-    inputs = x = keras.Input((SIDE, SIDE, 3), dtype="uint8", name="pixels")
+    inputs = x = keras.Input((side, side, 3), dtype="uint8", name="pixels")
     if mirror:
         x = layers.Concatenate(axis=0, name=VIEWS)([x, ops.flip(x, axis=2)])
     # Whitening takes small differences of large values, which bfloat16 would round away.

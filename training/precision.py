@@ -27,6 +27,10 @@ def _accelerator() -> int | None:
     """Major compute capability of the GPU that Keras' back end uses; that of a TPU counts as enough; None without."""
     import keras
 
+    if keras.backend.backend() == "torch":  # for which Keras lists no devices
+        import torch
+
+        return int(torch.cuda.get_device_capability()[0]) if torch.cuda.is_available() else None
     if keras.distribution.list_devices("tpu"):
         return AMPERE
     if not keras.distribution.list_devices("gpu"):
@@ -36,13 +40,9 @@ def _accelerator() -> int | None:
 
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         return int(details.get("compute_capability", (0, 0))[0])
-    if keras.backend.backend() == "jax":
-        import jax
+    import jax
 
-        return int(float(getattr(jax.devices("gpu")[0], "compute_capability", "0")))
-    import torch
-
-    return int(torch.cuda.get_device_capability()[0]) if torch.cuda.is_available() else 0
+    return int(float(getattr(jax.devices("gpu")[0], "compute_capability", "0")))
 
 
 def _flags(cpuinfo: Path) -> set[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.config import TrainConfig
-from training.fit import fit, history
+from training.fit import fit, history, side
 from training.sources import Labelled
 
 
@@ -25,7 +25,7 @@ def photos() -> Labelled:
     return pixels.clip(0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def config(optimizer: str, precision: str) -> TrainConfig:
+def config(optimizer: str, precision: str, **others: object) -> TrainConfig:
     return TrainConfig.model_validate(
         {
             "name": "tiny",
@@ -37,17 +37,22 @@ def config(optimizer: str, precision: str) -> TrainConfig:
             "cutout": 4,
             "optimizer": optimizer,
             "precision": precision,
+            **others,
         }
     )
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "precision"), [("muon", "float32"), ("muon", "mixed_bfloat16"), ("sgd", "float32")]
+    "tiny",
+    [
+        config("muon", "float32"),
+        config("muon", "mixed_bfloat16"),
+        config("sgd", "float32"),
+        config("muon", "float32", first_side=24, full_side_from=0.7),
+    ],
+    ids=["muon", "bfloat16", "sgd", "growing photos"],
 )
-def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
-    photos: Labelled, tmp_path: Path, optimizer: str, precision: str
-) -> None:
-    tiny = config(optimizer, precision)
+def test_an_interrupted_fit_ends_as_an_uninterrupted_one(photos: Labelled, tmp_path: Path, tiny: TrainConfig) -> None:
     told: list[tuple[int, int, str]] = []
 
     def note(_: str, done: int, total: int, detail: str) -> None:
@@ -74,3 +79,9 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
     assert fit(tiny, photos, photos, 3, tmp_path / "whole", interrupt) is not None, (
         "a finished run is not trained again"
     )
+
+
+def test_the_photos_grow_to_their_full_side() -> None:
+    growing = config("muon", "float32", epochs=10, first_side=20, full_side_from=0.6)
+    assert [side(growing, epoch) for epoch in range(10)] == [20, 20, 24, 24, 28, 28, 32, 32, 32, 32]
+    assert {side(config("muon", "float32"), epoch) for epoch in range(3)} == {32}

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from PIL import Image
 
-from training.augment import augmented, cutout
+from training.augment import augmented, cutout, reduced
 from training.layers import FusedBatchNormalization, fast_gelu
 from training.network import WHITEN, build, is_mirrored, macs, served_form, trained_form, whitening_kernel
 from training.optimizer import ConvolutionMuon, orthogonalized
@@ -194,3 +195,14 @@ def test_bfloat16_only_where_the_processor_has_it(tmp_path: Path) -> None:
         assert resolved("auto", tmp_path / "cpuinfo") == wanted
     assert resolved("auto", tmp_path / "missing") == "float32"
     assert resolved("float32", tmp_path / "cpuinfo") == "float32"
+
+
+@pytest.mark.parametrize("side", [16, 20, 24, 28, 32])
+def test_a_smaller_photo_has_the_mean_of_each_area(side: int) -> None:
+    flat = np.full((2, 32, 32, 3), (10, 200, 255), np.uint8)
+    assert np.array_equal(reduced(flat, side), flat[:, :side, :side])
+    out = reduced(PIXELS, side)
+    boxes = [np.asarray(Image.fromarray(p).resize((side, side), Image.Resampling.BOX)).astype(int) for p in PIXELS]
+    if 32 % side == 0:  # Pillow's box takes whole pixels only
+        assert np.abs(out - np.stack(boxes)).max() <= 1
+    assert np.allclose(out.mean(axis=(1, 2)), PIXELS.mean(axis=(1, 2)), atol=0.5)
