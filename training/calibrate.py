@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,10 +13,13 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-def temperature(logits: Floats, labels: Ints) -> float:
-    """The T that minimises the NLL of softmax(logits / T) (Guo et al. 2017, section 4.2), in 0.05..20.
+def temperature(logits: Floats, labels: Ints, score: Callable[[Floats, Ints], float] | None = None) -> float:
+    """The T in 0.05..20 at which softmax(logits / T) has the best ``score``, by default `brier`.
 
-    ``logits`` (n, classes) of held-out photos, ``labels`` (n,).
+    ``logits`` (n, classes) of held-out photos, ``labels`` (n,). Guo et al. 2017, section 4.2, minimise the NLL, where a
+    few photos that are confidently wrong, of which some are labelled wrongly, count for more than all those of medium
+    confidence. The Brier score is proper too, and no photo counts for more than 2 in it; `bench.calibration`
+    compares them.
 
     Raises:
         ValueError: no photos, or logits that are not finite.
@@ -23,8 +28,9 @@ def temperature(logits: Floats, labels: Ints) -> float:
 
     if not len(logits) or not np.isfinite(logits).all():
         raise ValueError("calibration needs at least one photo and finite logits")
+    score = score or brier
     best = minimize_scalar(
-        lambda log_t: nll(softmax(logits, float(np.exp(log_t))), labels),
+        lambda log_t: score(softmax(logits, float(np.exp(log_t))), labels),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
     )

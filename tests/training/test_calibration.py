@@ -15,7 +15,17 @@ def test_the_temperature_of_overconfident_logits_is_found() -> None:
     honest = rng.normal(size=(20_000, 5), scale=2).astype(np.float32)
     labels = (softmax(honest, 1.0).cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).clip(0, 4)
     assert temperature(3 * honest, labels) == pytest.approx(3.0, rel=0.05)
+    assert temperature(3 * honest, labels, nll) == pytest.approx(3.0, rel=0.05)
     assert ece(softmax(3 * honest, 3.0), labels) < 0.02 < ece(softmax(3 * honest, 1.0), labels)
+
+
+def test_a_few_confident_mistakes_move_it_little() -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(size=(20_000, 5), scale=4).astype(np.float32)
+    labels = (softmax(honest, 1.0).cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1).clip(0, 4)
+    mislabelled = rng.random(20_000) < 0.01
+    labels[mislabelled] = rng.integers(0, 5, mislabelled.sum())
+    assert 1 < temperature(honest, labels) < 1.1 < temperature(honest, labels, nll)
 
 
 def test_no_photos_and_nan_are_refused() -> None:
