@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 READING = {
     "convergence": "A run that learns falls in loss and rises in accuracy until both lie flat. Validation far below "
     "training would mean that photos are learned by heart; here training is measured on shifted and mirrored photos "
-    "with softened labels, while it goes on, so it may lie below validation.",
+    "with softened labels, while it goes on, so it may lie below validation. Where a configuration begins with smaller "
+    "photos, the first epochs are validated on a size they have not seen: there validation is low and jumps.",
     "sources": "The dot is the share right, the line its 95 % interval (Wilson): two sources whose intervals overlap "
     "a lot cannot be told apart. Few photos make a long line.",
     "classes": "Precision falls when other things are called by this name, recall when photos of this class get "
