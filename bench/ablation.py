@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no label smoothing": {"label_smoothing": 0.0},
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "cutout of 12 pixels": {"cutout": 12},
+    "noise of up to 12 levels": {"noise": 12.0},
     "photos that grow from 20 pixels": {"first_side": 20, "full_side_from": 0.75},
     "served without the mirror image": {"mirror": False},
 }

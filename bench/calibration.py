@@ -86,7 +86,7 @@ WAYS: dict[str, Callable[[Floats, Ints], Calibrated]] = {
     "nothing": lambda _logits, _labels: lambda new: softmax(new, 1.0),
     "temperature, by NLL": by_temperature(nll),
     "temperature and class biases, by NLL": by_class_biases,
-    "temperature, by Brier score (served)": by_temperature(brier),
+    "temperature, by Brier score (as training does)": by_temperature(brier),
 }
 
 

@@ -60,6 +60,15 @@ def cutout(pixels: NDArray[np.uint8], side: int, rng: np.random.Generator) -> ND
     return np.where(inside[..., None], np.uint8(120), pixels)
 
 
+def grainy(pixels: NDArray[np.uint8], most: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Half of the photos (n, h, w, c) with a camera's noise: Gaussian, its deviation up to ``most`` of 255 levels."""
+    if most == 0:
+        return pixels
+    deviation = np.where(rng.random(len(pixels)) < 0.5, rng.uniform(0, most, len(pixels)), 0).astype(np.float32)
+    noise = rng.standard_normal(pixels.shape, np.float32) * deviation[:, None, None, None]
+    return (pixels + noise).round().clip(0, 255).astype(np.uint8)
+
+
 def reduced(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Photos (n, h, h, c) made smaller, (n, side, side, c): each pixel is the mean of the area that it covers."""
     full = pixels.shape[1]

@@ -37,6 +37,7 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     translate: int = Field(2, ge=0, le=8, description="random shift, pixels, reflected at the border")
     cutout: int = Field(0, ge=0, le=32, description="side of a random square that is blanked, pixels")
+    noise: float = Field(0.0, ge=0, le=128, description="largest deviation of noise on half of the photos, levels")
     first_side: Literal[20, 24, 28, 32] = Field(32, description="side of the photos in the first epochs, pixels")
     full_side_from: float = Field(0.0, ge=0, lt=1, description="share of the epochs after which photos have 32 pixels")
     flip: bool = Field(True, description="alternating mirror: each image on every other epoch")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.images import SIDE
-from training.augment import augmented, cutout, mirrored, reduced, vary
+from training.augment import augmented, cutout, grainy, mirrored, reduced, vary
 from training.balance import epoch_rows, is_small, sample_weights
 from training.config import TrainConfig
 from training.memory import keep_freed_memory
@@ -182,7 +182,8 @@ def _batches(
             images = cutout(augmented(pixels[rows], flipped[rows], config.translate, rng), config.cutout, rng)
             if strong[rows].any():
                 images[strong[rows]] = vary(images[strong[rows]], rng)
-            yield reduced(images, side(config, epoch)), one_hot[labels[rows]], weights[rows]
+            images = grainy(reduced(images, side(config, epoch)), config.noise, rng)
+            yield images, one_hot[labels[rows]], weights[rows]
 
 
 def _ahead(items: Iterator[T], count: int = 4) -> Iterator[T]:

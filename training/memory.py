@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Tell glibc's allocator not to give freed memory back to the kernel; where there is none, do nothing.
 
     A step takes and frees hundreds of megabytes of activations. By default each tensor of more than 32 MB is a mapping
-    of its own, whose pages the kernel must find and clear again in every step: half of a float32 step, as measured by
-    `bench.fit_speed`. The process then keeps what it needed at most, until it ends.
+    of its own, whose pages the kernel must find and clear again in every step; `bench.fit_speed` measures what that
+    costs. The process then keeps what it needed at most, until it ends.
     """
     if platform.libc_ver()[0] != "glibc":
         return

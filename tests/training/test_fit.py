@@ -48,7 +48,7 @@ def config(optimizer: str, precision: str, **others: object) -> TrainConfig:
         config("muon", "float32"),
         config("muon", "mixed_bfloat16"),
         config("sgd", "float32"),
-        config("muon", "float32", first_side=24, full_side_from=0.7),
+        config("muon", "float32", first_side=24, full_side_from=0.7, noise=10.0),
     ],
     ids=["muon", "bfloat16", "sgd", "growing photos"],
 )

@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from training.augment import augmented, cutout, reduced
+from training.augment import augmented, cutout, grainy, reduced
 from training.layers import FusedBatchNormalization, fast_gelu
 from training.network import WHITEN, build, is_mirrored, macs, served_form, trained_form, whitening_kernel
 from training.optimizer import ConvolutionMuon, orthogonalized
@@ -206,3 +206,14 @@ def test_a_smaller_photo_has_the_mean_of_each_area(side: int) -> None:
     if 32 % side == 0:  # Pillow's box takes whole pixels only
         assert np.abs(out - np.stack(boxes)).max() <= 1
     assert np.allclose(out.mean(axis=(1, 2)), PIXELS.mean(axis=(1, 2)), atol=0.5)
+
+
+def test_half_of_the_photos_get_noise() -> None:
+    grey = np.full((400, 32, 32, 3), 128, np.uint8)
+    spread = grainy(grey, 20, np.random.default_rng(0)).std(axis=(1, 2, 3))
+    assert 150 < (spread == 0).sum() < 250, "a deviation below a third of a level rounds to none"
+    assert 18 < spread.max() < 21
+    assert 7 < spread[spread > 0].mean() < 13
+    assert grainy(PIXELS, 0, np.random.default_rng(0)) is PIXELS
+    white = grainy(np.full((50, 32, 32, 3), 255, np.uint8), 50, np.random.default_rng(0))
+    assert white.min() > 0, "nothing wraps around"
