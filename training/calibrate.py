@@ -13,7 +13,17 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-def temperature(logits: Floats, labels: Ints, score: Callable[[Floats, Ints], float] | None = None) -> float:
+def nll(probabilities: Floats, labels: Ints) -> float:
+    """Mean negative log-likelihood in nats."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
+
+
+def brier(probabilities: Floats, labels: Ints) -> float:
+    """Multi-class Brier score, 0..2 (Brier 1950)."""
+    return float(np.square(probabilities - np.eye(probabilities.shape[1])[labels]).sum(axis=1).mean())
+
+
+def temperature(logits: Floats, labels: Ints, score: Callable[[Floats, Ints], float] = brier) -> float:
     """The T in 0.05..20 at which softmax(logits / T) has the best ``score``, by default `brier`.
 
     ``logits`` (n, classes) of held-out photos, ``labels`` (n,). Guo et al. 2017, section 4.2, minimise the NLL, where a
@@ -28,23 +38,12 @@ def temperature(logits: Floats, labels: Ints, score: Callable[[Floats, Ints], fl
 
     if not len(logits) or not np.isfinite(logits).all():
         raise ValueError("calibration needs at least one photo and finite logits")
-    score = score or brier
     best = minimize_scalar(
         lambda log_t: score(softmax(logits, float(np.exp(log_t))), labels),
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
     )
     return float(np.exp(best.x))
-
-
-def nll(probabilities: Floats, labels: Ints) -> float:
-    """Mean negative log-likelihood in nats."""
-    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
-
-
-def brier(probabilities: Floats, labels: Ints) -> float:
-    """Multi-class Brier score, 0..2 (Brier 1950)."""
-    return float(np.square(probabilities - np.eye(probabilities.shape[1])[labels]).sum(axis=1).mean())
 
 
 def reliability(probabilities: Floats, labels: Ints, bins: int = 15) -> list[tuple[float, float, int]]:

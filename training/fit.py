@@ -7,6 +7,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -102,12 +104,8 @@ def side(config: TrainConfig, epoch: int) -> int:
 
 def _stages(config: TrainConfig, first_epoch: int) -> list[range]:
     """The epochs from ``first_epoch`` on, those of equal side together."""
-    starts = [
-        epoch
-        for epoch in range(first_epoch, config.epochs)
-        if epoch == first_epoch or side(config, epoch) != side(config, epoch - 1)
-    ]
-    return [range(first, last) for first, last in zip(starts, [*starts[1:], config.epochs], strict=True)]
+    groups = groupby(range(first_epoch, config.epochs), partial(side, config))
+    return [range(stage[0], stage[-1] + 1) for stage in (list(epochs) for _, epochs in groups)]
 
 
 def l2(config: TrainConfig) -> float:
