@@ -39,8 +39,6 @@ def main() -> int:
         probabilities = out_of_fold(fit, logits, labels)
         scores = ece(probabilities, labels), brier(probabilities, labels), nll(probabilities, labels)
         print(f"| {name} | {scores[0]:.2%} | {scores[1]:.4f} | {scores[2]:.4f} |", flush=True)
-    honest = labels_drawn(probabilities)
-    print(f"\nECE of as many photos whose labels are drawn from these probabilities: {ece(probabilities, honest):.2%}")
     return 0
 
 
@@ -51,12 +49,6 @@ def out_of_fold(fit: Callable[[Floats, Ints], Calibrated], logits: Floats, label
     for k in range(FOLDS):
         probabilities[fold == k] = fit(logits[fold != k], labels[fold != k])(logits[fold == k])
     return probabilities
-
-
-def labels_drawn(probabilities: Floats) -> Ints:
-    """A label for each row, at random with its probabilities."""
-    below = probabilities.cumsum(axis=1) < np.random.default_rng(1).random((len(probabilities), 1))
-    return below.sum(axis=1).clip(0, probabilities.shape[1] - 1)
 
 
 def by_temperature(score: Callable[[Floats, Ints], float]) -> Callable[[Floats, Ints], Calibrated]:
