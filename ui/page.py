@@ -12,6 +12,7 @@ from ui.answer import plain_html
 from ui.api import Api, OwnerApi
 from ui.events import LISTEN, Updates, or_error
 from ui.examples import data_uri, draw_all, png_bytes
+from ui.importing import import_gradio
 from ui.texts import ENGLISH, Texts
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def build(
     """
     # Gradio sums up its queue with pandas after every event, for a page that we switch off: milliseconds and memory.
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+    import_gradio()
     import gradio as gr
 
     from ui import classify, live
@@ -105,6 +107,7 @@ def mount(
     default: ``path``. ``max_file_bytes`` refuses larger uploads before they are kept on disk. Also answers the live
     tab and ``/favicon.ico``.
     """
+    import_gradio()
     import gradio as gr
     from fastapi import Response
 
