@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import signal
 import statistics
@@ -30,6 +31,8 @@ from training.speed import engine, machine
 
 CONNECTIONS = (1, 8, 32, 128)
 ROUNDS = 3
+SETTLE = 1
+"""Seconds of rest before a measurement."""
 TOGETHER = 64
 OURS, QUIET, SEPARATE = "ours", "ours, monitoring off", "ours, separate runners"
 FASTAPI, LITSERVE, MLSERVER, NAIVE = "FastAPI + uvicorn", "LitServe", "MLServer", "naive BentoML composition"
@@ -255,7 +258,9 @@ def _in_turns(bench: Bench, servers: list[Server], connections: int) -> Iterator
     found: dict[str, list[Load]] = {server.name: [] for server in servers}
     for number in range(ROUNDS):
         print(f"{connections} connections, round {number + 1} of {ROUNDS}", file=sys.stderr)
-        for server in servers:
+        # Not always after the same one, nor while it still works for callers that have gone.
+        for server in random.Random(number).sample(servers, len(servers)):
+            time.sleep(SETTLE)
             found[server.name].append(load(f"{server.url}/classify", "image", bench.photos, connections, bench.seconds))
     for server in servers:
         yield server, _median(found[server.name])
