@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,9 @@ def _merged_metadata(parts: list[dict[str, str]]) -> dict[str, str]:
     return merged
 
 
+_FIRST = Lock()
+
+
 @cache
 def _resolver() -> Any:
     """Which metrics a column has. One for all profiles: whylogs takes longer to make it than to profile 200 rows."""
@@ -249,16 +253,25 @@ def _resolver() -> Any:
 
 
 def _whylogs() -> Any:
+    with _FIRST:  # a second thread waits here for the first
+        return _import_whylogs()
+
+
+@cache
+def _import_whylogs() -> Any:
     os.environ.setdefault("WHYLOGS_NO_ANALYTICS", "True")
     vars(np).setdefault("unicode_", np.str_)  # whylogs 1.6.4 reads a name that NumPy 2 took away
     _import_less()
     import whylogs.core
+    from whylogs_sketching import kll_doubles_sketch  # type: ignore[import-not-found]  # compiled, without stubs
 
     _track_faster()
+    # With its first array the library imports NumPy, once, behind a lock that other threads wait for without letting go
+    # of the interpreter, which that import needs: whatever two recorders began to profile together never ended.
+    kll_doubles_sketch(8).update(np.zeros(1))
     return whylogs.core
 
 
-@cache
 def _import_less() -> None:
     """whylogs imports scikit-learn and SciPy where they are installed, for embeddings, which we have none of: 70 MB and
     half a second. Its module that does so is loaded here, as if they were missing."""
@@ -281,7 +294,6 @@ def _import_less() -> None:
     spec.loader.exec_module(module)
 
 
-@cache
 def _track_faster() -> None:
     """whylogs asks every value of a column for its type, several times over; those of a column of ours all have one."""
     from whylogs.core.metrics.metrics import Metric

@@ -174,6 +174,39 @@ def test_profiling_imports_no_scikit_learn_and_no_scipy() -> None:
     assert done.stdout.strip() == "['whylogs']", done.stderr
 
 
+TWO_AT_ONCE = """
+import sys, threading, time
+import numpy as np
+from monitoring.profiles import ProfileBuilder, profile
+
+class Slowly:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("numpy.core"):
+            time.sleep(1)
+
+sys.meta_path.insert(0, Slowly())
+start, rows = threading.Barrier(2), []
+
+def work():
+    ProfileBuilder()
+    start.wait()
+    rows.append(profile({"brightness": np.ones(3)}).rows)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(rows)
+"""
+
+
+def test_two_threads_begin_to_profile_together() -> None:
+    """As the recorders of the old and the new pair do when the pair changes soon after the start."""
+    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[3, 3]", done.stderr
+
+
 def test_whylogs_stays_behind_one_module() -> None:
     """Another profiler may take its place if nothing else knows it, not even inside a function."""
     files = [*ROOT.glob("*.py")]
