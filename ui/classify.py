@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,11 +42,20 @@ File = Mapping[str, Any] | None
 """An upload as Gradio hands it over without preprocessing: its ``path`` is a copy of ours."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """What one person's page is about: the file of the photo and, once answered, its prediction. Kept on the server,
+    where an event that took long sees whether its photo is still the one that is looked at."""
+
+    photo: str | None = None
+    prediction: str | None = None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Parts:
     """The components of the tab that its events read or write."""
 
-    prediction: gr.State
+    asked: gr.State
     photo: gr.Image
     submit: gr.Button
     seen: gr.HTML
@@ -100,18 +109,18 @@ def lay_out(texts: Texts, pictures: Mapping[str, Image.Image]) -> Parts:
                     for name in pictures
                 }
     return Parts(
-        gr.State(None), photo, submit, seen, examples, answer, why, heat, question, right, status, undo, choices
+        gr.State(Asked()), photo, submit, seen, examples, answer, why, heat, question, right, status, undo, choices
     )
 
 
 def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Texts) -> None:
     """Bind the events of the tab."""
 
-    async def answered(path: str) -> Updates:
+    async def answered(path: str, asked: Asked) -> Updates:
         prediction = await api.classify(await _read(path))
+        asked.prediction = prediction["prediction_id"]
         refused = not prediction["in_distribution"]
         return {
-            parts.prediction: prediction["prediction_id"],
             parts.answer: answer_html(prediction, texts),
             parts.question: f"## {texts.was_refusing_right if refused else texts.was_it_right}",
             parts.right: texts.right_to_refuse if refused else texts.right,
@@ -125,59 +134,71 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         explanation = await api.explain(await _read(path))
         return {parts.heat: heat_html(explanation, f"gradio_api/file={quote(path)}", texts)}
 
-    async def stored(prediction_id: str, label: str | None) -> Updates:
+    async def stored(prediction_id: str, asked: Asked, label: str | None) -> Updates:
         record = await api.feedback(prediction_id, label is None, label)
         said = texts.said_right if label is None else texts.said_wrong.format(name=texts.noun(label))
-        sentence = f"{said} {texts.stored.format(id=record['id'])}"
-        return {parts.status: plain_html(sentence, "done"), parts.undo: gr.update(visible=True)}
+        return judged(prediction_id, asked, f"{said} {texts.stored.format(id=record['id'])}", undo=True)
 
-    async def withdrawn(prediction_id: str) -> Updates:
+    async def withdrawn(prediction_id: str, asked: Asked) -> Updates:
         await api.withdraw(prediction_id)
-        return {parts.status: plain_html(texts.withdrawn, "done"), parts.undo: gr.update(visible=False)}
+        return judged(prediction_id, asked, texts.withdrawn, undo=False)
 
-    async def classify(file: File) -> Updates:
+    def judged(prediction_id: str, asked: Asked, sentence: str, undo: bool) -> Updates:
+        if asked.prediction != prediction_id:  # it would be read as being about the photo that is there now
+            return {parts.status: gr.skip()}
+        return {parts.status: plain_html(sentence, "done"), parts.undo: gr.update(visible=undo)}
+
+    async def classify(file: File, asked: Asked) -> Updates:
+        asked.photo, asked.prediction = file["path"] if file else None, None
         if not file:  # removed, or about to be replaced by the camera's picture
-            return {parts.prediction: None, parts.answer: plain_html(texts.waiting)}
-        return {parts.prediction: None, **await or_error(answered(file["path"]), parts.answer, texts)}
+            return {parts.answer: plain_html(texts.waiting)}
+        return await or_error(answered(file["path"], asked), parts.answer, texts)
 
-    async def preview(file: File, prediction_id: str | None) -> Updates:
-        found = file and prediction_id  # a photo that could not be classified has had its error
+    async def preview(file: File, asked: Asked) -> Updates:
+        found = file and asked.prediction  # a photo that could not be classified has had its error
         # Nothing where there is nothing to see: what was asked for a photo before may have come since.
         return await or_error(shown(file["path"]), parts.seen, texts) if file and found else {parts.seen: ""}
 
-    async def explain(file: File) -> Updates:
-        return await or_error(explained(file["path"]), parts.heat, texts) if file else {parts.heat: ""}
+    async def explain(file: File, asked: Asked) -> Updates:
+        if not file:
+            return {parts.heat: ""}
+        found = await or_error(explained(file["path"]), parts.heat, texts)
+        return found if asked.photo == file["path"] else {parts.heat: gr.skip()}
 
-    async def confirm(prediction_id: str) -> Updates:
-        return await or_error(stored(prediction_id, None), parts.status, texts)
+    async def about(asked: Asked, work: Callable[[str], Awaitable[Updates]]) -> Updates:
+        if asked.prediction is None:  # the server was started anew, or another photo was given at the same moment
+            return {parts.status: plain_html(texts.give_again, "error")}
+        return await or_error(work(asked.prediction), parts.status, texts)
 
-    async def correct(prediction_id: str | None, event: gr.EventData) -> Updates:
+    async def confirm(asked: Asked) -> Updates:
+        return await about(asked, lambda prediction_id: stored(prediction_id, asked, None))
+
+    async def correct(asked: Asked, event: gr.EventData) -> Updates:
         label = str(event.label).strip()
-        if not label or prediction_id is None:
+        if not label:
             return {parts.status: plain_html(texts.name_first, "error")}
-        return await or_error(stored(prediction_id, label), parts.status, texts)
+        return await about(asked, lambda prediction_id: stored(prediction_id, asked, label))
 
-    async def undo(prediction_id: str) -> Updates:
-        return await or_error(withdrawn(prediction_id), parts.status, texts)
+    async def undo(asked: Asked) -> Updates:
+        return await about(asked, lambda prediction_id: withdrawn(prediction_id, asked))
 
     # A photo is asked about when a person gives it: Gradio tells of a change twice where one replaces another.
     # Without preprocessing our code gets the uploaded file itself, so that the service decodes the page's photos
     # exactly as anyone else's. After quick changes of photo the last one is the one that is answered.
-    photo = {"inputs": parts.photo, "preprocess": False, **LISTEN}
+    photo = {"inputs": [parts.photo, parts.asked], "preprocess": False, **LISTEN}
     last = {"trigger_mode": "always_last", **photo}
-    changing = [parts.prediction, parts.answer, parts.question, parts.right, parts.choices]
+    changing = [parts.answer, parts.question, parts.right, parts.choices]
     cleaned = [parts.answer, parts.seen, parts.heat, parts.status, parts.undo]
-    asked = gr.on(
+    given = gr.on(
         [parts.photo.input, parts.submit.click], None, parts.photo, cleaned, js=_cleared(texts), **LISTEN
     ).then(classify, outputs=changing, **last)
-    both = {**photo, "inputs": [parts.photo, parts.prediction]}
-    asked.then(preview, outputs=parts.seen, trigger_mode="always_last", **both)
+    given.then(preview, outputs=parts.seen, **last)
     looking = f"() => {json.dumps(plain_html(texts.looking, 'busy'))}"
     parts.why.click(None, None, parts.heat, js=looking, **LISTEN).then(explain, outputs=parts.heat, **photo)
     told = [parts.status, parts.undo]
-    parts.right.click(confirm, parts.prediction, told, **LISTEN)
-    parts.choices.click(correct, parts.prediction, told, **LISTEN)
-    parts.undo.click(undo, parts.prediction, told, **LISTEN)
+    parts.right.click(confirm, parts.asked, told, **LISTEN)
+    parts.choices.click(correct, parts.asked, told, **LISTEN)
+    parts.undo.click(undo, parts.asked, told, **LISTEN)
     for name, button in parts.examples.items():
         button.click(partial(pictures.__getitem__, name), None, parts.photo, **LISTEN).then(None, js=_ASK, **LISTEN)
 

@@ -68,6 +68,7 @@ class Texts:
     new_class_example: str
     wrong: str
     name_first: str
+    give_again: str
     said_right: str
     said_wrong: str
     stored: str
@@ -324,6 +325,7 @@ ENGLISH = Texts(
     new_class_example="such as bicycle",
     wrong="Wrong, it is this",
     name_first="Write what it is, then press “Wrong, it is this”.",
+    give_again="Nothing was stored: the page has forgotten which photo this is about. Please give it once more.",
     said_right="You said: right.",
     said_wrong="You said: it is {name}.",
     stored="Stored as record {id}. Thank you.",

@@ -74,8 +74,8 @@ def in_browser(test: Callable[..., None]) -> Callable[..., None]:
 
 
 class ColorApi:
-    """Red photos are a cat, blue ones a ship, green ones are refused; anything else fails as the API would. Previews
-    are on their way while ``held``."""
+    """Red photos are a cat, blue ones a ship, green ones are refused; anything else fails as the API would. Previews,
+    heat maps and thanks are on their way while ``held``."""
 
     def __init__(self) -> None:
         self.reset()
@@ -118,17 +118,18 @@ class ColorApi:
         if self.feedback_fails:
             raise ApiProblem("feedback_unavailable", "The feedback store is not available.", 503)
         self.verdicts.append((prediction_id, correct, label))
+        await self._let_go()
         return {"id": len(self.verdicts)}
 
     async def explain(self, image: bytes) -> dict[str, Any]:
         """Hot in the upper right corner."""
         heat = [[0.0] * 7 for _ in range(7)]
         heat[0][6], heat[1][6], heat[6][0] = 3.0, 1.5, -1.0
+        await self._let_go()
         return {"label": "cat", "probability": 0.93, "heat": heat}
 
     async def preview(self, image: bytes) -> bytes:
-        while self.held:
-            await asyncio.sleep(0.01)
+        await self._let_go()
         buffer = io.BytesIO()
         Image.open(io.BytesIO(image)).convert("RGB").resize((32, 32)).save(buffer, "PNG")
         return buffer.getvalue()
@@ -138,6 +139,10 @@ class ColorApi:
             raise ApiProblem("feedback_unavailable", "The feedback store is not available.", 503)
         self.withdrawn.append(prediction_id)
         return {"prediction_id": prediction_id, "withdrawn": True}
+
+    async def _let_go(self) -> None:
+        while self.held:
+            await asyncio.sleep(0.01)
 
     async def labels(self) -> dict[str, Any]:
         return {

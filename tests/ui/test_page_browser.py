@@ -349,9 +349,15 @@ def test_a_new_photo_forgets_the_old_answer(page: Page, api: ColorApi) -> None:
     expect(page.locator("#right")).to_be_hidden()
 
 
-def test_a_preview_that_comes_after_its_photo_has_gone_is_not_shown(page: Page, api: ColorApi) -> None:
+def answers(page: Page) -> list[Response]:
+    """What the page's events are answered from now on."""
     answered: list[Response] = []
     page.on("response", lambda answer: answered.append(answer) if answer.url.endswith("/run/predict") else None)
+    return answered
+
+
+def test_a_preview_that_comes_after_its_photo_has_gone_is_not_shown(page: Page, api: ColorApi) -> None:
+    answered = answers(page)
     api.held = True
     upload(page, png((220, 50, 40)))
     expect(page.locator("#answer .sentence")).to_contain_text("A cat")
@@ -362,6 +368,44 @@ def test_a_preview_that_comes_after_its_photo_has_gone_is_not_shown(page: Page, 
     until(page, lambda: len(answered) == 4)  # their previews
     settled(page)
     expect(page.locator("#seen")).to_be_empty()
+
+
+@pytest.mark.parametrize(("button", "place"), [("why", "heat"), ("right", "status")])
+def test_what_comes_when_another_photo_is_there_is_not_shown(
+    page: Page, api: ColorApi, button: str, place: str
+) -> None:
+    """It would be read as being about that one."""
+    upload(page, png((220, 50, 40)))
+    expect(page.locator("#seen img")).to_be_visible()
+    answered = answers(page)
+    api.held = True
+    page.locator(f"#{button}").click()
+    page.locator("#example-ship").click()
+    expect(page.locator("#answer .sentence")).to_contain_text("A ship")
+    until(page, lambda: len(answered) == 2)  # the example, and what it is
+    api.held = False
+    until(page, lambda: len(answered) == 4)  # what was asked of the photo before, and the example's preview
+    settled(page)
+    expect(page.locator(f"#{place}")).to_be_empty()
+    expect(page.locator("#undo")).to_have_count(0)
+
+
+def test_a_page_that_the_server_has_forgotten_says_so(page: Page, api: ColorApi) -> None:
+    """As an hour after a computer went to sleep; the answer that it shows belongs to nothing."""
+    upload(page, png((220, 50, 40)))
+    expect(page.locator("#right")).to_be_visible()
+
+    def from_another(route: Route) -> None:
+        route.continue_(post_data=route.request.post_data_json | {"session_hash": "another"})
+
+    page.route("**/run/predict", from_another)
+    page.locator("#right").click()
+    expect(page.locator("#status .error")).to_have_text(ENGLISH.give_again)
+    assert api.verdicts == []
+    page.unroute("**/run/predict")
+    upload(page, png((220, 50, 41)))
+    page.locator("#right").click()
+    expect(page.locator("#status .done")).to_be_visible()
 
 
 @SIZES
