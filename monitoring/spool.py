@@ -15,13 +15,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitoring import tracking
 from monitoring.profiles import Profile, ProfileBuilder, from_bytes
@@ -51,7 +53,7 @@ class Journal:
 
     def append(self, table: Table) -> None:
         """Keep the rows of ``table``. Raises OSError when they cannot be written; later ones are kept all the same."""
-        self._write({name: values.tolist() for name, values in table.items()})
+        self._write({name: v.tolist() if name in _TEXT else _packed(v) for name, v in table.items()})
 
     def close(self) -> None:
         self._file.close()
@@ -109,13 +111,23 @@ def _replay(path: Path, file: BinaryIO) -> int:
         return 0
     builder = ProfileBuilder()
     for table in tables:
-        builder.track({n: np.asarray(v, np.str_ if n in _TEXT else np.float64) for n, v in table.items()})
+        builder.track({n: np.asarray(v, np.str_) if n in _TEXT else _unpacked(v) for n, v in table.items()})
     end = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
     finish(path, builder.build(**{str(k): str(v) for k, v in about.items()}, end=end.isoformat()))
     return builder.rows
 
 
-def _records(file: BinaryIO) -> Iterator[dict[str, object]]:
+def _packed(values: NDArray[np.float64]) -> str:
+    """To write a number in decimal takes longer than to profile it."""
+    return b64encode(values.astype("<f8").tobytes()).decode("ascii")
+
+
+def _unpacked(column: Any) -> NDArray[np.float64]:
+    """A column of `_packed`, or a list of numbers, as journals of older versions have it."""
+    return np.frombuffer(b64decode(column), "<f8") if isinstance(column, str) else np.asarray(column, np.float64)
+
+
+def _records(file: BinaryIO) -> Iterator[dict[str, Any]]:
     for line in file:
         with suppress(ValueError):  # the last one may be cut short
             record = json.loads(line)

@@ -132,19 +132,22 @@ def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]
 
 
 def _statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    rgb = pixels.astype(np.float32) / 255.0
-    luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]  # several times faster than reducing over an axis of three
-    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
-    saturation = np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)
-    laplacian = (
-        luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:] - 4 * luma[:, 1:-1, 1:-1]
-    )
+    red, green, blue = np.ascontiguousarray(
+        pixels.transpose(3, 0, 1, 2)
+    )  # planes, bytes at first: faster
+    high = np.maximum(np.maximum(red, green), blue)
+    chroma = high - np.minimum(np.minimum(red, green), blue)
+    saturation = np.divide(chroma, np.maximum(high, 1), dtype=np.float32)  # black has none
+    luma = sum(np.float32(part / 255) * plane for part, plane in ((0.299, red), (0.587, green), (0.114, blue)))
+    laplacian = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1]
+    laplacian += luma[:, 1:-1, :-2]
+    laplacian += luma[:, 1:-1, 2:]
+    laplacian -= 4 * luma[:, 1:-1, 1:-1]
     return {
         "brightness": luma.mean(axis=(1, 2)),
         "contrast": luma.std(axis=(1, 2)),
         "saturation": saturation.mean(axis=(1, 2)),
-        "sharpness": np.abs(laplacian).mean(axis=(1, 2)),
+        "sharpness": np.abs(laplacian, out=laplacian).mean(axis=(1, 2)),
     }
 
 

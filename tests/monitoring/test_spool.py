@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -110,10 +111,15 @@ def test_a_killed_process_loses_no_row_older_than_five_seconds(tracked, worker):
     assert names(settings.var / "spool") == []
 
 
-def test_what_a_journal_holds_is_what_was_recorded(tmp_path, table):
+@pytest.mark.parametrize("packed", [True, False], ids=["now", "by an older version"])
+def test_what_a_journal_holds_is_what_was_recorded(tmp_path, table, packed):
     made = table(40)
     journal = spool.Journal(tmp_path, ABOUT)
-    journal.append({name: values[:25] for name, values in made.items()})
+    if packed:
+        journal.append({name: values[:25] for name, values in made.items()})
+    else:
+        with journal.path.open("ab") as file:
+            file.write(b"\n" + json.dumps({name: values[:25].tolist() for name, values in made.items()}).encode())
     journal.append({name: values[25:] for name, values in made.items()})
     journal.close()
     assert spool.recover(tmp_path) == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 import struct
 import sys
@@ -265,3 +266,25 @@ def test_statistics_of_flat_pictures() -> None:
     assert result["brightness"] == pytest.approx([0, 1], abs=1e-5)
     for name in ("contrast", "saturation", "sharpness"):
         assert result[name] == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_statistics_are_what_their_definitions_say() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+    pixels[0, :16] = 0
+    result = photo_statistics(pixels)
+    for row in (0, 1, 69):
+        photo = pixels[row] / 255
+        luma = photo @ [0.299, 0.587, 0.114]
+        laplacian = [
+            luma[y - 1, x] + luma[y + 1, x] + luma[y, x - 1] + luma[y, x + 1] - 4 * luma[y, x]
+            for y in range(1, 31)
+            for x in range(1, 31)
+        ]
+        expected = {
+            "brightness": luma.mean(),
+            "contrast": luma.std(),
+            "saturation": np.mean([colorsys.rgb_to_hsv(*pixel)[1] for pixel in photo.reshape(-1, 3)]),
+            "sharpness": np.abs(laplacian).mean(),
+        }
+        assert {name: values[row] for name, values in result.items()} == pytest.approx(expected, abs=1e-6)
+    assert [len(values) for values in photo_statistics(pixels[:0]).values()] == [0, 0, 0, 0]
