@@ -39,7 +39,8 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.integer[Any]], Scores]
 QUEUE_ROWS = 20_000
 """About 80 MB of photos and embeddings. The writer takes 7,000 rows/s, so only its imports (seconds) need room."""
 PATIENCE_S = 1.0
-"""How long `Recorder.record` waits for room in a full queue before it drops rows and counts them."""
+"""How long `Recorder.record` waits for room in a full queue before it drops rows and counts them. Once: as long as the
+writer takes nothing more, as on a disk that hangs, its callers would stand still for nothing."""
 GATHER_ROWS, GATHER_S = 500, 1.0
 """The writer waits for that many rows, at most that long: whylogs takes 13 ms for a row alone, 0.04 in hundreds."""
 _SLOWEST_RETRY_S = 300.0
@@ -79,6 +80,7 @@ class Recorder:
     ) -> None:
         self._settings, self._cnn_tag, self._forest_tag, self._labels = settings, cnn_tag, forest_tag, tuple(labels)
         self._queue_rows, self._patience_s, self._retry_s = queue_rows, patience_s, retry_s
+        self._patience = patience_s
         self._replica = f"{socket.gethostname()}-{os.getpid()}"
         self._spool = settings.var / "spool"
         self._queue: deque[Batch] = deque()
@@ -108,9 +110,10 @@ class Recorder:
         n = len(pixels)
         with self._changed:
             room = self._changed.wait_for(
-                lambda: self._closing or self._queued == 0 or self._queued + n <= self._queue_rows, self._patience_s
+                lambda: self._closing or self._queued == 0 or self._queued + n <= self._queue_rows, self._patience
             )
             if self._closing or not room:
+                self._patience = 0.0
                 self.rows_dropped += n
                 self.last_error = f"{self.rows_dropped} rows dropped: the queue is {'closed' if room else 'full'}."
                 return
@@ -174,6 +177,8 @@ class Recorder:
                 batches.append(self._queue.popleft())
                 room -= len(batches[-1][0])
             self._queued -= sum(len(pixels) for pixels, _, _ in batches)
+            if batches:
+                self._patience = self._patience_s
             self._changed.notify_all()
             return batches, self._closing
 

@@ -132,9 +132,7 @@ def photo_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]
 
 
 def _statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    red, green, blue = np.ascontiguousarray(
-        pixels.transpose(3, 0, 1, 2)
-    )  # planes, bytes at first: faster
+    red, green, blue = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2))  # planes, bytes at first: faster
     high = np.maximum(np.maximum(red, green), blue)
     chroma = high - np.minimum(np.minimum(red, green), blue)
     saturation = np.divide(chroma, np.maximum(high, 1), dtype=np.float32)  # black has none

@@ -279,6 +279,30 @@ def test_a_full_queue_waits_then_drops_and_says_so(tracked, traffic, labels):
     assert time.monotonic() - started >= 2
     assert stopped.rows_dropped == 1
     assert "full" in stopped.last_error
+    started = time.monotonic()
+    for _ in range(30):
+        stopped.record(*more)
+    assert time.monotonic() - started < 2, "they waited for a writer that takes nothing"
+    assert stopped.rows_dropped == 31
+
+
+def test_a_writer_that_goes_on_is_waited_for_again(tracked, recorder, traffic, monkeypatch):
+    go_on, keep = threading.Event(), Recorder._keep
+    monkeypatch.setattr(Recorder, "_keep", lambda *arguments: go_on.wait(60) and keep(*arguments))
+    running = recorder(tracked(), queue_rows=10, patience_s=0.1)
+    running.record(*traffic(10))
+    until(lambda: running._queued == 0)  # the writer has them, and hangs
+    running.record(*traffic(10))
+    for _ in range(3):
+        running.record(*traffic(1))
+    assert running.rows_dropped == 3
+    running._patience_s = 60
+    go_on.set()
+    until(lambda: running._patience == 60)
+    for _ in range(20):
+        running.record(*traffic(10))
+    running.close(60)
+    assert (running.rows_recorded, running.rows_dropped) == (220, 3)
 
 
 def test_recording_after_close_is_counted_not_raised(tracked, recorder, traffic):
