@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError, features
 
-from runners.lanczos import fits, lanczos_square
+from runners.lanczos import lanczos_square, pays
 from runners.prediction import ApiError
 
 SIDE = 32
@@ -87,7 +87,7 @@ def to_square(image: Image.Image, crop: Crop = CROP, resample: Image.Resampling 
     if crop == "centre":
         return np.asarray(ImageOps.fit(image, (SIDE, SIDE), method=resample), dtype=np.uint8)
     if crop == "squash":
-        if resample == Image.Resampling.LANCZOS and fits(image):
+        if resample == Image.Resampling.LANCZOS and pays(image):
             return lanczos_square(image, SIDE)
         return np.asarray(image.resize((SIDE, SIDE), resample), dtype=np.uint8)
     scale = SIDE / max(image.size)

@@ -8,7 +8,9 @@ absolute coefficients of one output add up to less than 2.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache, reduce
+from itertools import count
 from operator import add
 
 import numpy as np
@@ -20,6 +22,11 @@ Doubles = NDArray[np.float64]
 SMALLEST, MOST_PIXELS = 64, 262_144
 """Shortest side and largest photo that are worth it: below, Pillow is as fast; above, doubles take too much memory.
 Within both no photo is 100 times as high as wide, when Pillow takes the columns first."""
+WORTH = 8
+"""Photos whose sides have the same lengths before the weights of these are worked out, which takes five times as long
+as Pillow takes for a photo. Among photos of all sizes they never are."""
+LENGTHS = 128
+"""Lengths of which the weights are kept, 0.1 MB each: those that came last."""
 _BAND = 8
 """Outputs per product. Fewer waste less on zeros, more have fewer calls."""
 _ONE_THREAD = 262_144
@@ -32,6 +39,17 @@ _REACH = 3.0
 def fits(image: Image.Image) -> bool:
     """Whether `lanczos_square` is for this image."""
     return image.mode == "RGB" and min(image.size) >= SMALLEST and image.width * image.height <= MOST_PIXELS
+
+
+def pays(image: Image.Image) -> bool:
+    """Whether `lanczos_square` is for this image and the lengths of its sides come often; called once a photo."""
+    return fits(image) and min(next(_times(length)) for length in image.size) >= WORTH
+
+
+@lru_cache(maxsize=LENGTHS)
+def _times(length: int) -> Iterator[int]:  # noqa: ARG001
+    """Counts, from 0, how often a side of ``length`` came."""
+    return count()
 
 
 def lanczos_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -59,7 +77,7 @@ def _round(values: Doubles) -> None:
     np.clip(values, 0.0, 255.0, out=values)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=LENGTHS)
 def _bands(length: int, side: int) -> list[tuple[slice, slice, Doubles]]:
     """For each `_BAND` outputs: which they are, the inputs that they are made of, and the weights (inputs, outputs)."""
     weights = _weights(length, side)

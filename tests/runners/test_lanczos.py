@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runners import lanczos
 from runners.images import SIDE, to_square
-from runners.lanczos import MOST_PIXELS, SMALLEST, fits, lanczos_square
+from runners.lanczos import LENGTHS, MOST_PIXELS, SMALLEST, WORTH, fits, lanczos_square, pays
 
 SIDES = [64, 65, 96, 127, 128, 131, 200, 240, 255, 256, 300, 320, 333, 375, 500, 512]
 
@@ -49,8 +50,20 @@ def test_other_photos_are_left_to_pillow() -> None:
     assert not fits(Image.new("L", (100, 100)))
 
 
-def test_a_photo_goes_the_fast_way_and_comes_out_the_same() -> None:
-    pixels = np.random.default_rng(2).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    ours, pillows = both(pixels)
-    assert (to_square(Image.fromarray(pixels)) == pillows).all()
-    assert ours.flags.c_contiguous
+def test_photos_of_the_same_size_go_the_fast_way_and_come_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    weights = lanczos._weights
+    monkeypatch.setattr(lanczos, "_weights", lambda length, side: made.append(length) or weights(length, side))
+    pixels = np.random.default_rng(2).integers(0, 256, (243, 321, 3), dtype=np.uint8)
+    pillows = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    for photo in range(WORTH + 2):
+        assert (to_square(Image.fromarray(pixels)) == pillows).all()
+        assert sorted(made) == ([] if photo < WORTH else [243, 321])
+    assert both(pixels)[0].flags.c_contiguous
+
+
+def test_photos_of_all_sizes_never_wait_for_weights() -> None:
+    lanczos._times.cache_clear()
+    for turn in range(2 * WORTH):
+        for length in range(600, 600 + 2 * LENGTHS):
+            assert not pays(Image.new("RGB", (length, 64 + (turn * length) % 200)))
