@@ -134,19 +134,15 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         explanation = await api.explain(await _read(path))
         return {parts.heat: heat_html(explanation, f"gradio_api/file={quote(path)}", texts)}
 
-    async def stored(prediction_id: str, asked: Asked, label: str | None) -> Updates:
+    async def stored(prediction_id: str, label: str | None) -> Updates:
         record = await api.feedback(prediction_id, label is None, label)
         said = texts.said_right if label is None else texts.said_wrong.format(name=texts.noun(label))
-        return judged(prediction_id, asked, f"{said} {texts.stored.format(id=record['id'])}", undo=True)
+        sentence = f"{said} {texts.stored.format(id=record['id'])}"
+        return {parts.status: plain_html(sentence, "done"), parts.undo: gr.update(visible=True)}
 
-    async def withdrawn(prediction_id: str, asked: Asked) -> Updates:
+    async def withdrawn(prediction_id: str) -> Updates:
         await api.withdraw(prediction_id)
-        return judged(prediction_id, asked, texts.withdrawn, undo=False)
-
-    def judged(prediction_id: str, asked: Asked, sentence: str, undo: bool) -> Updates:
-        if asked.prediction != prediction_id:  # it would be read as being about the photo that is there now
-            return {parts.status: gr.skip()}
-        return {parts.status: plain_html(sentence, "done"), parts.undo: gr.update(visible=undo)}
+        return {parts.status: plain_html(texts.withdrawn, "done"), parts.undo: gr.update(visible=False)}
 
     async def classify(file: File, asked: Asked) -> Updates:
         asked.photo, asked.prediction = file["path"] if file else None, None
@@ -166,21 +162,27 @@ def wire(parts: Parts, pictures: Mapping[str, Image.Image], api: Api, texts: Tex
         return found if asked.photo == file["path"] else {parts.heat: gr.skip()}
 
     async def about(asked: Asked, work: Callable[[str], Awaitable[Updates]]) -> Updates:
-        if asked.prediction is None:  # the server was started anew, or another photo was given at the same moment
+        prediction_id = asked.prediction
+        if prediction_id is None:  # the server was started anew, or another photo was given at the same moment
             return {parts.status: plain_html(texts.give_again, "error")}
-        return await or_error(work(asked.prediction), parts.status, texts)
+
+        async def if_still_there() -> Updates:
+            done = await work(prediction_id)
+            return done if asked.prediction == prediction_id else {parts.status: gr.skip()}  # of another photo by now
+
+        return await or_error(if_still_there(), parts.status, texts)
 
     async def confirm(asked: Asked) -> Updates:
-        return await about(asked, lambda prediction_id: stored(prediction_id, asked, None))
+        return await about(asked, partial(stored, label=None))
 
     async def correct(asked: Asked, event: gr.EventData) -> Updates:
         label = str(event.label).strip()
         if not label:
             return {parts.status: plain_html(texts.name_first, "error")}
-        return await about(asked, lambda prediction_id: stored(prediction_id, asked, label))
+        return await about(asked, partial(stored, label=label))
 
     async def undo(asked: Asked) -> Updates:
-        return await about(asked, lambda prediction_id: withdrawn(prediction_id, asked))
+        return await about(asked, withdrawn)
 
     # A photo is asked about when a person gives it: Gradio tells of a change twice where one replaces another.
     # Without preprocessing our code gets the uploaded file itself, so that the service decodes the page's photos
