@@ -2,7 +2,8 @@
 
 Every server gets the same multipart bodies with the same JPEG photos and does the same with them: decode, network by
 OpenVINO, gate, JSON. All are started at first and idle until it is their turn; each measurement is made in turns, so
-that what else the machine does meets all of them, and its median is reported.
+that what else the machine does meets all of them, and its median is reported. Two servers are compared within each
+round, and the median of what the rounds say is reported with the range of it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,6 @@ from settings import ROOT, Settings, configure_environment
 from training.speed import engine, machine
 
 CONNECTIONS = (1, 8, 32, 128)
-ROUNDS = 3
 SETTLE = 1
 """Seconds of rest before a measurement."""
 TOGETHER = 64
@@ -41,14 +42,15 @@ SERVERS = (OURS, QUIET, SEPARATE, *PEERS, NAIVE)
 PARTS = ("load", "batch", "ready", "recorder")
 ROWS = 20_000
 
-Loads = dict[tuple[str, int], Load]
+Loads = dict[tuple[str, int], list[Load]]
+"""Server and number of connections -> what each round measured."""
 
 
 class Bench:
-    """What all measurements share: the model, the photos, where processes write, how long to measure."""
+    """What all measurements share: the model, the photos, where processes write, how long and how often to measure."""
 
-    def __init__(self, settings: Settings, folder: Path, seconds: int) -> None:
-        self.settings, self.folder, self.seconds = settings, folder, seconds
+    def __init__(self, settings: Settings, folder: Path, seconds: int, rounds: int) -> None:
+        self.settings, self.folder, self.seconds, self.rounds = settings, folder, seconds, rounds
         self.pair: Served = served(settings)
         self.photos = photos(folder, TOGETHER)
 
@@ -96,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
     parser.add_argument("--only", action="append", choices=(*PARTS, *SERVERS), help="a part or a server; repeatable")
     parser.add_argument("--seconds", type=int, default=4, help="length of each measurement under load")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="under load, at once")
     arguments = parser.parse_args(argv)
     if shutil.which("wrk") is None:
         print("error: the load generator wrk is missing; on Debian: apt-get install wrk", file=sys.stderr)
@@ -110,13 +114,13 @@ def main(argv: list[str] | None = None) -> int:
         names = []
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
         try:
-            bench = Bench(settings, Path(folder), arguments.seconds)
+            bench = Bench(settings, Path(folder), arguments.seconds, arguments.rounds)
         except StoreError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        print(f"{machine()}, {engine()}; {bench.seconds} s a measurement, median of {ROUNDS}, page on\n")
+        print(f"{machine()}, {engine()}; {bench.seconds} s a measurement, median of {bench.rounds}, page on\n")
         targets = {
-            "load": lambda: under_load(bench, names),
+            "load": lambda: under_load(bench, names, arguments.connections),
             "batch": lambda: in_batches(bench),
             "ready": lambda: until_ready(bench),
             "recorder": lambda: recording(bench),
@@ -135,46 +139,65 @@ def target(name: str, measured: str, wanted: str, met: bool) -> str:
     return f"target {name}: measured {measured}, wanted {wanted}, {'met' if met else 'missed'}"
 
 
-def under_load(bench: Bench, names: list[str]) -> Iterator[str]:
+def under_load(bench: Bench, names: list[str], numbers: Sequence[int]) -> Iterator[str]:
     """Single photos over each number of connections; prints the table, gives the targets that can be judged."""
     with _started([bench.server(name) for name in names]) as servers:
         for server in servers:  # the first requests are slower: code is imported, batch sizes compiled
             load(f"{server.url}/classify", "image", bench.photos, 32, 2)
-        loads = {(s.name, c): median for c in CONNECTIONS for s, median in _in_turns(bench, servers, c)}
+        loads: Loads = {}
+        for connections in numbers:
+            loads |= _in_turns(bench, servers, connections)
         memory = {server.name: server.resident_megabytes() for server in servers}
     print(f"{'server':<27}{'connections':>12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}{'MB':>7}")
-    for name in names:
-        for connections in CONNECTIONS:
-            one = loads[name, connections]
-            numbers = f"{one.rate:>12.1f}{one.p50_ms:>9.2f}{one.p99_ms:>9.2f}{one.errors:>8}{memory[name]:>7.0f}"
-            print(f"{name:<27}{connections:>12}{numbers}")
+    for (name, connections), rounds in sorted(loads.items(), key=lambda item: names.index(item[0][0])):
+        rate, p50, p99 = (statistics.median(getattr(one, of) for one in rounds) for of in ("rate", "p50_ms", "p99_ms"))
+        errors = sum(one.errors for one in rounds)
+        print(f"{name:<27}{connections:>12}{rate:>12.1f}{p50:>9.2f}{p99:>9.2f}{errors:>8}{memory[name]:>7.0f}")
     return _load_targets(loads, memory)
 
 
 def _load_targets(loads: Loads, memory: dict[str, float]) -> Iterator[str]:
-    def rate(name: str) -> float:
-        return loads[name, 32].rate
-
     if OURS not in memory:
         return
-    if peers := [name for name in PEERS if name in memory]:
-        best = max(peers, key=rate)
-        ratio = rate(OURS) / rate(best)
-        yield target("serving_32_best_peer", f"{ratio:.2f} of {best}", ">= 1.0", ratio >= 1)
-    if NAIVE in memory:
-        ratio = rate(OURS) / max(rate(NAIVE), 0.1)
-        yield target("serving_32_naive", f"{ratio:.2f} times", ">= 3", ratio >= 3)
-    if FASTAPI in memory:
-        more = loads[OURS, 1].p50_ms - loads[FASTAPI, 1].p50_ms
-        yield target("serving_1_p50", f"FastAPI {more:+.2f} ms", "<= +1 ms", more <= 1)
-    if QUIET in memory:
-        cost = 1 - rate(OURS) / rate(QUIET)
-        yield target("serving_monitoring_cost", f"{cost:.1%}", "<= 5 %", cost <= 0.05)
-        later = loads[OURS, 1].p50_ms / loads[QUIET, 1].p50_ms - 1
-        yield target("serving_monitoring_p50", f"{later:+.1%}", "<= 5 %", later <= 0.05)
-    errors = sum(one.errors for (name, _), one in loads.items() if name in (OURS, QUIET, SEPARATE))
+    if (OURS, 32) in loads:
+        if peers := [name for name in PEERS if name in memory]:
+            best = max(peers, key=lambda name: statistics.median(one.rate for one in loads[name, 32]))
+            ratios = _compared(loads, 32, best, lambda ours, other: ours.rate / other.rate)
+            yield target("serving_32_best_peer", f"{ratios:.2f} of {best}", ">= 1.0", ratios.middle >= 1)
+        if NAIVE in memory:
+            ratios = _compared(loads, 32, NAIVE, lambda ours, other: ours.rate / max(other.rate, 0.1))
+            yield target("serving_32_naive", f"{ratios:.2f} times", ">= 3", ratios.middle >= 3)
+        if QUIET in memory:
+            costs = _compared(loads, 32, QUIET, lambda ours, other: 1 - ours.rate / other.rate)
+            yield target("serving_monitoring_cost", f"{costs:.1%}", "<= 5 %", costs.middle <= 0.05)
+    if (OURS, 1) in loads:
+        if FASTAPI in memory:
+            more = _compared(loads, 1, FASTAPI, lambda ours, other: ours.p50_ms - other.p50_ms)
+            yield target("serving_1_p50", f"FastAPI {more:+.2f} ms", "<= +1 ms", more.middle <= 1)
+        if QUIET in memory:
+            later = _compared(loads, 1, QUIET, lambda ours, other: ours.p50_ms / other.p50_ms - 1)
+            yield target("serving_monitoring_p50", f"{later:+.1%}", "<= 5 %", later.middle <= 0.05)
+    errors = sum(one.errors for (name, _), rounds in loads.items() if name in (OURS, QUIET, SEPARATE) for one in rounds)
     yield target("serving_errors", f"{errors}", "0", errors == 0)
     yield target("serving_memory", f"{memory[OURS]:.0f} MB", "< 700 MB", memory[OURS] < 700)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The median of what the rounds say, and the lowest and the highest."""
+
+    middle: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.middle:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+def _compared(loads: Loads, connections: int, other: str, how: Callable[[Load, Load], float]) -> Compared:
+    """Ours beside ``other`` in each round: what slows the machine for a minute then slows both."""
+    found = [how(*pair) for pair in zip(loads[OURS, connections], loads[other, connections], strict=True)]
+    return Compared(statistics.median(found), min(found), max(found))
 
 
 def in_batches(bench: Bench) -> Iterator[str]:
@@ -183,7 +206,7 @@ def in_batches(bench: Bench) -> Iterator[str]:
     pixels = np.random.default_rng(0).integers(0, 256, (TOGETHER, 32, 32, 3), dtype=np.uint8)
     bare, served_rates = [], []
     with _started([bench.server(OURS)]) as [server]:
-        for number in range(ROUNDS + 1):
+        for number in range(bench.rounds + 1):
             bare.append(TOGETHER * _calls_per_second(lambda: pipeline.network(pixels), bench.seconds))
             # Answers alone count, and a request under way at the end is half a second of work.
             one = load(f"{server.url}/classify_batch", "images", bench.photos, 2, 3 * bench.seconds, TOGETHER)
@@ -201,7 +224,7 @@ def until_ready(bench: Bench) -> Iterator[str]:
     """From `bentoml serve` to the first 200 of `/readyz`, after one start that warms the disk cache."""
     for name, page, wanted in (("serving_ready", "true", 10), ("serving_ready_no_page", "false", 5)):
         seconds = []
-        for _ in range(ROUNDS + 1):
+        for _ in range(bench.rounds + 1):
             server = bench.server(OURS, CIFAR_PAGE=page)
             server.start()
             server.stop()
@@ -253,31 +276,16 @@ def _started(servers: list[Server]) -> Iterator[list[Server]]:
             server.stop()
 
 
-def _in_turns(bench: Bench, servers: list[Server], connections: int) -> Iterator[tuple[Server, Load]]:
-    """The median of each number over `ROUNDS` turns; errors add up."""
-    found: dict[str, list[Load]] = {server.name: [] for server in servers}
-    for number in range(ROUNDS):
-        print(f"{connections} connections, round {number + 1} of {ROUNDS}", file=sys.stderr)
+def _in_turns(bench: Bench, servers: list[Server], connections: int) -> Loads:
+    found: Loads = {(server.name, connections): [] for server in servers}
+    for number in range(bench.rounds):
+        print(f"{connections} connections, round {number + 1} of {bench.rounds}", file=sys.stderr)
         # Not always after the same one, nor while it still works for callers that have gone.
         for server in random.Random(number).sample(servers, len(servers)):
             time.sleep(SETTLE)
-            found[server.name].append(load(f"{server.url}/classify", "image", bench.photos, connections, bench.seconds))
-    for server in servers:
-        yield server, _median(found[server.name])
-
-
-def _median(rounds: list[Load]) -> Load:
-    middle = sorted(rounds, key=lambda one: one.rate)[len(rounds) // 2]
-    lost, refused = sum(one.lost for one in rounds), sum(one.refused for one in rounds)
-    return middle.model_copy(
-        update={
-            "answers": middle.answers - middle.refused + refused,
-            "refused": refused,
-            "lost": lost,
-            "p50_ms": statistics.median(one.p50_ms for one in rounds),
-            "p99_ms": statistics.median(one.p99_ms for one in rounds),
-        }
-    )
+            one = load(f"{server.url}/classify", "image", bench.photos, connections, bench.seconds)
+            found[server.name, connections].append(one)
+    return found
 
 
 def _calls_per_second(call: Callable[[], object], seconds: float) -> float:
