@@ -32,6 +32,8 @@ SCORES = ("MSP", "Energy", "KNN")
 WIDTHS = (24, 96, 96)
 EXPOSED = 16
 """One picture of a batch in so many is an outlier."""
+LOGIT_NORM = 0.04
+"""The temperature of LogitNorm's paper for CIFAR-10."""
 PICTURES = 4_000
 HELD_OUT = 1_000
 """Held-out photos that are damaged, in every kind and strength."""
@@ -51,9 +53,11 @@ def variants() -> dict[str, tuple[dict[str, Any], Callable[[], AbstractContextMa
         "cutout of 12 pixels": ({"cutout": 12}, nullcontext),
         "PixMix with fractals": ({"cutout": 1}, _pixmix),
         "outlier exposure, generated": ({}, _exposure),
-        "PixMix and outlier exposure": ({"cutout": 1}, _both),
+        "PixMix and outlier exposure": ({"cutout": 1}, lambda: _both(_pixmix, _exposure)),
         "whitening eps 5e-4": ({"whitening_eps": 5e-4}, nullcontext),
         "no label smoothing": ({"label_smoothing": 0.0}, nullcontext),
+        "LogitNorm": ({"label_smoothing": 0.0}, _logit_norm),
+        "PixMix and LogitNorm": ({"cutout": 1, "label_smoothing": 0.0}, lambda: _both(_pixmix, _logit_norm)),
     }
 
 
@@ -148,10 +152,28 @@ def _exposure() -> AbstractContextManager[object]:
     return mock.patch("training.fit._batches", _exposed(fractals(PICTURES, np.random.default_rng(2))))
 
 
-def _both() -> AbstractContextManager[object]:
+def _logit_norm() -> AbstractContextManager[object]:
+    """The loss of logits of one length: a network cannot grow sure by making them longer (Wei et al. 2022, eq. 5).
+
+    The length is softened by 0.1, since the head begins as zeros, which have no direction; the loss is scaled so that
+    its gradients stay about as large as without.
+    """
+    import keras
+
+    class LogitNorm(keras.losses.CategoricalCrossentropy):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            length = keras.ops.sqrt(0.01 + keras.ops.sum(keras.ops.square(y_pred), axis=-1, keepdims=True))
+            return LOGIT_NORM * super().call(y_true, y_pred / (LOGIT_NORM * length))
+
+    return mock.patch(
+        "keras.losses.CategoricalCrossentropy", keras.saving.register_keras_serializable("bench")(LogitNorm)
+    )
+
+
+def _both(*changes: Callable[[], AbstractContextManager[object]]) -> AbstractContextManager[object]:
     stack = ExitStack()
-    stack.enter_context(_pixmix())
-    stack.enter_context(_exposure())
+    for change in changes:
+        stack.enter_context(change())
     return stack
 
 
