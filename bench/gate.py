@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from runners.blas import one_blas_thread
 from runners.gate import Gate
 from training.gate import fit_gate
 from training.ood_known import Outputs, fit_known
@@ -24,6 +25,7 @@ ROUNDS = 200
 
 
 def main() -> int:
+    one_blas_thread()  # as in the server
     rng = np.random.default_rng(0)
     train, labels = made_up(CLASSES * 60, rng)
     held, calibration = made_up(2500, rng)[0], made_up(2500, rng)[0]

@@ -9,6 +9,7 @@ import bentoml
 import numpy as np
 
 from runners.artifacts import gate_tag
+from runners.blas import one_blas_thread
 from runners.gate import Gate, load_gate
 from runners.leaving import RUNNER_SECONDS, when_told_to_leave
 from runners.remote import KEEP_SESSION, QUIET, NoPickle, from_named, to_npy
@@ -23,6 +24,7 @@ class ForestRunner:
     model = bentoml.models.BentoModel(gate_tag(Settings().cnn_tag))
 
     def __init__(self) -> None:
+        one_blas_thread()
         self._gates = Versions(_load)
         self._gates.get(str(self.model.tag))
         when_told_to_leave(lambda: None, delay=RUNNER_SECONDS)

@@ -7,7 +7,7 @@ minus the logarithm of the share of them that score higher.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.artifacts import GATE_FILE, ArtifactError
-from runners.blas import one_blas_thread
 from runners.isolation import Doubles, Forest
 from runners.ood_scores import FORMULAS, Floats, Known, energy, raw_scores, softmax
 
@@ -57,6 +56,12 @@ class Gate:
     class_scale: Doubles
     groups: NDArray[np.intp]
     calibration: Doubles
+    ends: NDArray[np.intp] = field(init=False, repr=False)
+    """(groups,): where each group ends in ``calibration``."""
+
+    def __post_init__(self) -> None:
+        numbers = np.arange(self.groups.max(initial=0) + 1)
+        object.__setattr__(self, "ends", np.searchsorted(self.calibration, numbers + 1.0))
 
     @property
     def class_means(self) -> Floats:
@@ -73,7 +78,9 @@ class Gate:
             raise ValueError("the gate got NaN or infinite network outputs")
         names = (*self.names, self.excess) if self.excess else self.names
         raw = raw_scores(names, logits, embedding, self.known)
-        scaled = np.stack([np.interp(raw[:, i], self.knots[i], self.levels) for i in range(len(names))], axis=1)
+        scaled = np.empty(raw.shape)
+        for i, knots in enumerate(self.knots):
+            scaled[:, i] = np.interp(raw[:, i], knots, self.levels)
         if self.excess:  # far out in one score is far out in all
             excess = np.maximum(scaled - EXCESS_FROM, 0.0).sum(axis=1, keepdims=True)
             scaled = scaled[:, :-1] + EXCESS_WEIGHT * excess
@@ -93,15 +100,13 @@ class Gate:
         Bonferroni p (Genovese, Roeder and Wasserman 2006): of photos drawn like the calibration ones, refusing at
         p <= a refuses at most a share a.
         """
-        with one_blas_thread():
-            score = self.forest.score(self.features(logits, embedding))
-        guess = logits.argmax(axis=1)
+        score = self.forest.score(self.features(logits, embedding))
+        guess, photos = logits.argmax(axis=1), np.arange(len(score))
         group, conformity = self.groups[guess], self.conformity(score, guess)
-        numbers = np.arange(self.groups.max() + 1)
-        ends = np.searchsorted(self.calibration, numbers + 1.0)
-        sizes = np.diff(ends, prepend=0)
-        at_least = ends - np.searchsorted(self.calibration, numbers + conformity[:, None])  # (n, groups)
-        within = (1 + at_least[np.arange(len(score)), group]) / (sizes[group] + 1)
+        places = np.arange(len(self.ends)) + conformity[:, None]  # (n, groups)
+        at_least = self.ends - np.searchsorted(self.calibration, places)
+        sizes = self.ends[group] - np.where(group > 0, self.ends[group - 1], 0)
+        within = (1 + at_least[photos, group]) / (sizes + 1)
         among_all = (1 + at_least.sum(axis=1)) / (len(self.calibration) + 1)
         p_value = np.minimum(within / (1 - WEIGHT_OF_ALL), among_all / WEIGHT_OF_ALL)
         return score.astype(np.float32), np.minimum(p_value, 1.0).astype(np.float32)
@@ -131,14 +136,14 @@ def load_gate(folder: Path) -> Gate:
         if version != VERSION:
             raise ArtifactError(f"{path}: a gate of version {version}, this program reads {VERSION}")
         forest, isolation = (
-            Forest(**{f.name: values.pop(f"{part}_{f.name}") for f in fields(Forest)})
+            Forest(**{f.name: values.pop(f"{part}_{f.name}") for f in fields(Forest) if f.init})
             for part in ("forest", "isolation")
         )
         plain = [f.name for f in fields(Known) if f.name != "isolation"]
         known = Known(isolation=isolation, **{name: values.pop(f"known_{name}") for name in plain})
         names = tuple(str(name) for name in values.pop("names"))
         gate = Gate(forest=forest, known=known, names=names, **values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ArtifactError(f"{path}: not readable as a gate ({type(error).__name__})") from error
     if unknown := [name for name in gate.names if name not in FORMULAS]:
         raise ArtifactError(f"{path}: made of the score {unknown[0]}, which this program does not have")
@@ -147,4 +152,4 @@ def load_gate(folder: Path) -> Gate:
 
 def _arrays(part: Forest | Known | Gate) -> dict[str, Any]:
     """The fields of ``part`` that are arrays or numbers."""
-    return {f.name: getattr(part, f.name) for f in fields(part) if not is_dataclass(getattr(part, f.name))}
+    return {f.name: getattr(part, f.name) for f in fields(part) if f.init and not is_dataclass(getattr(part, f.name))}

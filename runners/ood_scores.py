@@ -176,4 +176,7 @@ FORMULAS: Mapping[str, Formula] = {
 
 def raw_scores(names: Sequence[str], logits: Floats, embedding: Floats, known: Known) -> Floats:
     """The scores ``names`` of n photos as columns, (n, len(names))."""
-    return np.stack([FORMULAS[name].score(logits, embedding, known) for name in names], axis=1).astype(np.float32)
+    scores = np.empty((len(logits), len(names)), np.float32)
+    for i, name in enumerate(names):
+        scores[:, i] = FORMULAS[name].score(logits, embedding, known)
+    return scores

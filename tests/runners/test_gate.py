@@ -68,6 +68,9 @@ def test_a_file_that_is_no_gate_is_refused(gate: Gate, tmp_path: Path) -> None:
     np.savez(path, **{**parts, "names": np.array([{}], object)})  # pickled
     with pytest.raises(ArtifactError, match="not readable as a gate"):
         load_gate(tmp_path)
+    np.savez(path, **{**parts, "forest_children": parts["forest_children"] + len(parts["forest_feature"])})
+    with pytest.raises(ArtifactError, match="not readable as a gate"):
+        load_gate(tmp_path)
     path.write_bytes(b"no arrays")
     with pytest.raises(ArtifactError, match="not readable as a gate"):
         load_gate(tmp_path)

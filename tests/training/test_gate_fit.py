@@ -112,8 +112,13 @@ def test_scores_equal_scikit_learn() -> None:
 
     rng = np.random.default_rng(0)
     model = IsolationForest(n_estimators=50, random_state=0).fit(rng.normal(size=(700, 5)).astype(np.float32))
-    rows = rng.normal(size=(300, 5), scale=2).astype(np.float32)
-    assert to_arrays(model).score(rows, batch=64) == pytest.approx(-model.score_samples(rows), abs=1e-6)
+    forest = to_arrays(model)
+    anywhere = rng.normal(size=(300, 5), scale=2)
+    borders = rng.choice(forest.threshold, size=(300, 5))  # rounded to float32, to either side of where a node divides
+    rows = np.concatenate([anywhere, borders]).astype(np.float32)
+    assert forest.score(rows) == pytest.approx(-model.score_samples(rows), abs=1e-6)
+    assert forest.score(rows[:1]) == pytest.approx(-model.score_samples(rows[:1]), abs=1e-6)
+    assert forest.score(rows[:0]).shape == (0,)
 
 
 def test_bad_input_is_one_clear_error() -> None:
