@@ -27,6 +27,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "random first layer": {"initial": "first layer"},
     "whitening eps 5e-4, as published": {"whitening_eps": 5e-4},
     "random kernels instead of partly Dirac ones": {"initial": "kernels"},
+    "the head at three times the rate": {"head_rate": 3.0},
+    "the head at ten times the rate": {"head_rate": 10.0},
     "random flips instead of alternating ones": {"flips": "random"},
     "no flips": {"flip": False},
     "no shift": {"translate": 0},

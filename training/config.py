@@ -28,6 +28,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(ge=1, le=4096)
     optimizer: Literal["muon", "sgd"] = "muon"
     learning_rate: float = Field(gt=0, description="muon: of the first step; sgd: peak, per batch of 256")
+    head_rate: float = Field(1.0, gt=0, description="muon: of the matrix at the end, in that of airbench94_muon")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     weight_decay: float = Field(5e-4, ge=0, description="sgd only: L2 on the kernels")
     warmup: float = Field(0.2, ge=0, lt=1, description="sgd only: share of the steps in which the rate rises")
