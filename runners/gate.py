@@ -42,7 +42,8 @@ class Gate:
     k): where each score, ``excess`` last, reaches the ``levels`` (k,). ``tail`` (t,): where the forest's score reaches
     the ``tail_levels`` (t,), -log of the share of held-out photos above it. By predicted class: ``class_scale``
     (classes,), the mean of that, shrunk, and ``groups`` (classes,), the calibration group, 0 and up. ``calibration``
-    (m,): group number + `conformity` of other held-out photos, ascending.
+    (m,): group number + `conformity` of other held-out photos, ascending. ``ends`` (groups,): where each group ends in
+    it; follows from the others and is in no file.
     """
 
     forest: Forest
@@ -57,7 +58,6 @@ class Gate:
     groups: NDArray[np.intp]
     calibration: Doubles
     ends: NDArray[np.intp] = field(init=False, repr=False)
-    """(groups,): where each group ends in ``calibration``."""
 
     def __post_init__(self) -> None:
         numbers = np.arange(self.groups.max(initial=0) + 1)

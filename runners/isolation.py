@@ -21,7 +21,10 @@ class Forest:
     ``feature`` (nodes,), ``threshold`` (nodes,). ``children`` (2·nodes,): the right and the left child of each node,
     indices into the same arrays; a leaf is its own children. ``path_length`` (nodes,): at a leaf, depth + c(samples
     there), as in Liu, Ting and Zhou 2008, equation 1. ``roots`` (trees,). ``normaliser``: trees · c(subsample size).
-    ``depth``: the deepest leaf.
+    ``depth``: the deepest leaf. ``levels``: the same nodes in the order in which they are visited; in no file.
+
+    Raises:
+        IndexError: a child or a root that is no node.
     """
 
     feature: NDArray[np.intp]
