@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runners.artifacts import GATE_FILE, ArtifactError
 from runners.isolation import Doubles, Forest
-from runners.ood_scores import FORMULAS, Floats, Known, energy, raw_scores, softmax
+from runners.ood_scores import FORMULAS, Floats, Known, Seen, energy, softmax
 
 __all__ = ["FEATURES", "Floats", "Gate", "energy", "load_gate", "save_gate", "softmax"]
 
@@ -42,8 +42,9 @@ class Gate:
     k): where each score, ``excess`` last, reaches the ``levels`` (k,). ``tail`` (t,): where the forest's score reaches
     the ``tail_levels`` (t,), -log of the share of held-out photos above it. By predicted class: ``class_scale``
     (classes,), the mean of that, shrunk, and ``groups`` (classes,), the calibration group, 0 and up. ``calibration``
-    (m,): group number + `conformity` of other held-out photos, ascending. ``ends`` (groups,): where each group ends in
-    it; follows from the others and is in no file.
+    (m,): group number + `conformity` of other held-out photos, ascending. In no file, since they follow from the rest:
+    ``scale``, the knots as `_Scale`; ``steps`` (m,) and ``p_values`` (groups, m + 1), the p-value in each group between
+    one conformity of ``steps`` and the next.
     """
 
     forest: Forest
@@ -57,11 +58,15 @@ class Gate:
     class_scale: Doubles
     groups: NDArray[np.intp]
     calibration: Doubles
-    ends: NDArray[np.intp] = field(init=False, repr=False)
+    steps: Doubles = field(init=False, repr=False)
+    p_values: Floats = field(init=False, repr=False)
+    scale: _Scale = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        numbers = np.arange(self.groups.max(initial=0) + 1)
-        object.__setattr__(self, "ends", np.searchsorted(self.calibration, numbers + 1.0))
+        object.__setattr__(self, "scale", _one_scale(self.knots, self.levels))
+        steps, p_values = _table(self.calibration, int(self.groups.max(initial=0)) + 1)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "p_values", p_values)
 
     @property
     def class_means(self) -> Floats:
@@ -77,12 +82,10 @@ class Gate:
         if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
             raise ValueError("the gate got NaN or infinite network outputs")
         names = (*self.names, self.excess) if self.excess else self.names
-        raw = raw_scores(names, logits, embedding, self.known)
-        scaled = np.empty(raw.shape)
-        for i, knots in enumerate(self.knots):
-            scaled[:, i] = np.interp(raw[:, i], knots, self.levels)
+        seen = Seen(logits, embedding)
+        scaled = self.scale.of(np.array([FORMULAS[name].score(seen, self.known) for name in names]))
         if self.excess:  # far out in one score is far out in all
-            excess = np.maximum(scaled - EXCESS_FROM, 0.0).sum(axis=1, keepdims=True)
+            excess = np.add.reduce(np.maximum(scaled - EXCESS_FROM, 0.0), axis=1, keepdims=True)
             scaled = scaled[:, :-1] + EXCESS_WEIGHT * excess
         return scaled.astype(np.float32)
 
@@ -101,15 +104,48 @@ class Gate:
         p <= a refuses at most a share a.
         """
         score = self.forest.score(self.features(logits, embedding))
-        guess, photos = logits.argmax(axis=1), np.arange(len(score))
-        group, conformity = self.groups[guess], self.conformity(score, guess)
-        places = np.arange(len(self.ends)) + conformity[:, None]  # (n, groups)
-        at_least = self.ends - np.searchsorted(self.calibration, places)
-        sizes = self.ends[group] - np.where(group > 0, self.ends[group - 1], 0)
-        within = (1 + at_least[photos, group]) / (sizes + 1)
-        among_all = (1 + at_least.sum(axis=1)) / (len(self.calibration) + 1)
-        p_value = np.minimum(within / (1 - WEIGHT_OF_ALL), among_all / WEIGHT_OF_ALL)
-        return score.astype(np.float32), np.minimum(p_value, 1.0).astype(np.float32)
+        guess = logits.argmax(axis=1)
+        place = self.steps.searchsorted(self.conformity(score, guess))
+        return score.astype(np.float32), self.p_values[self.groups[guess], place]
+
+
+class _Scale(NamedTuple):
+    """The ``knots`` of all scores one after the other, so that one search finds the places of all.
+
+    ``low``, ``high`` and ``shift`` (scores, 1): where each begins and ends, and how far it was moved.
+    """
+
+    low: Doubles
+    high: Doubles
+    shift: Doubles
+    knots: Doubles
+    levels: Doubles
+
+    def of(self, raw: Floats) -> Doubles:
+        """The level that each of ``raw`` (scores, n) reaches, (n, scores)."""
+        moved = np.minimum(np.maximum(raw, self.low), self.high) + self.shift
+        return np.interp(moved, self.knots, self.levels).T
+
+
+def _one_scale(knots: Doubles, levels: Doubles) -> _Scale:
+    low, high = knots[:, :1], knots[:, -1:]
+    lengths = high - low + 1.0
+    shift = np.cumsum(lengths, axis=0) - lengths - low
+    return _Scale(low, high, shift, (knots + shift).ravel(), np.tile(levels, len(knots)))
+
+
+def _table(calibration: Doubles, groups: int) -> tuple[Doubles, Floats]:
+    """``steps`` and ``p_values`` of a `Gate`."""
+    group = np.floor(calibration)
+    conformity = calibration - group + np.spacing(calibration)  # it was rounded; an equal one is at least as unusual
+    order = np.argsort(conformity)
+    members = group[order] == np.arange(groups)[:, None]  # (groups, m)
+    at_least = np.zeros((groups, len(order) + 1), np.intp)  # of the group, from each place on
+    at_least[:, :-1] = np.cumsum(members[:, ::-1], axis=1)[:, ::-1]
+    within = (1 + at_least) / (1 + at_least[:, :1])
+    among_all = (1 + at_least.sum(axis=0)) / (1 + len(order))
+    p_values = np.minimum(within / (1 - WEIGHT_OF_ALL), among_all / WEIGHT_OF_ALL)
+    return conformity[order], np.minimum(p_values, 1.0).astype(np.float32)
 
 
 def save_gate(folder: Path, gate: Gate) -> Path:

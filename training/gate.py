@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runners.gate import EXCESS, Gate
 from runners.isolation import Doubles, no_forest
-from runners.ood_scores import Floats, Known, raw_scores
+from runners.ood_scores import Floats, Known, Seen, raw_scores
 from training.isolation import fit_forest
 from training.ood_known import GateError, Outputs
 
@@ -41,7 +41,7 @@ def fit_gate(
     if not all(np.isfinite(part).all() for part in (*held_out, *calibration)):
         raise GateError("the gate got NaN or infinite network outputs")
     columns = (*names, EXCESS)
-    knots, levels = scales(raw_scores(columns, *held_out, known))
+    knots, levels = scales(raw_scores(columns, Seen(*held_out), known))
     classes, nothing = known.directions.shape[0], np.empty(0)
     ones, groups = np.ones(classes), np.zeros(classes, np.intp)
     kept = known.only(columns)

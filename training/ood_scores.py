@@ -9,7 +9,7 @@ import numpy as np
 
 from runners.gate import EXCESS, Gate
 from runners.isolation import Doubles, Forest
-from runners.ood_scores import FORMULAS, Floats, class_distances, raw_scores, softmax
+from runners.ood_scores import FORMULAS, Floats, Seen, class_distances, raw_scores, softmax
 from training.gate import fit_gate
 from training.isolation import fit_forest
 from training.ood_known import Fitting, Outputs
@@ -69,7 +69,7 @@ class FormulaScore:
         self._known = features.known
 
     def score(self, features: Outputs) -> Doubles:
-        return FORMULAS[self.name].score(*features, self._known).astype(np.float64)
+        return FORMULAS[self.name].score(Seen(*features), self._known).astype(np.float64)
 
 
 class ForestScore:
@@ -180,7 +180,7 @@ def _relative(features: Fitting) -> Callable[[Outputs], Floats]:
 
 
 def _one_sided(features: Fitting) -> Callable[[Outputs], Floats]:
-    held = raw_scores(EARLIER, *features.held_out, features.known)
+    held = raw_scores(EARLIER, Seen(*features.held_out), features.known)
     low, centre, high = np.percentile(held, [25, 50, 75], axis=0).astype(np.float32)
     scale = np.where(high > low, high - low, 1.0).astype(np.float32)
-    return lambda outputs: np.maximum((raw_scores(EARLIER, *outputs, features.known) - centre) / scale, 0.0)
+    return lambda outputs: np.maximum((raw_scores(EARLIER, Seen(*outputs), features.known) - centre) / scale, 0.0)

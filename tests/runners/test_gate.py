@@ -9,7 +9,7 @@ import pytest
 
 from runners.artifacts import GATE_FILE, ArtifactError
 from runners.gate import Gate, load_gate, save_gate
-from runners.ood_scores import FORMULAS, energy, raw_scores, softmax
+from runners.ood_scores import FORMULAS, Seen, energy, raw_scores, softmax
 from runners.store import Served, open_pair
 from training.gate import fit_gate
 from training.ood_known import fit_known
@@ -71,6 +71,9 @@ def test_a_file_that_is_no_gate_is_refused(gate: Gate, tmp_path: Path) -> None:
     np.savez(path, **{**parts, "forest_children": parts["forest_children"] + len(parts["forest_feature"])})
     with pytest.raises(ArtifactError, match="not readable as a gate"):
         load_gate(tmp_path)
+    np.savez(path, **{**parts, "forest_depth": np.array(60)})  # complete trees of that depth fit no memory
+    with pytest.raises(ArtifactError, match="not readable as a gate"):
+        load_gate(tmp_path)
     path.write_bytes(b"no arrays")
     with pytest.raises(ArtifactError, match="not readable as a gate"):
         load_gate(tmp_path)
@@ -95,11 +98,12 @@ def test_every_formula_is_higher_for_a_photo_between_all_classes(gate: Gate) -> 
     blank = np.zeros((1, 4), np.float32), embedding.mean(axis=0, keepdims=True)
     inside = [name for name in FORMULAS if name not in ("residual", "vim", "exceedance")]  # these look for too much
     assert (
-        raw_scores(inside, *blank, known)[0] > np.median(raw_scores(inside, logits, embedding, known), axis=0)
+        raw_scores(inside, Seen(*blank), known)[0]
+        > np.median(raw_scores(inside, Seen(logits, embedding), known), axis=0)
     ).all()
     loud = logits, embedding + 9 * np.random.default_rng(0).normal(size=embedding.shape).astype(np.float32)
     outside = ("residual", "vim", "exceedance", "mahalanobis")
-    higher = raw_scores(outside, *loud, known) > raw_scores(outside, logits, embedding, known)
+    higher = raw_scores(outside, Seen(*loud), known) > raw_scores(outside, Seen(logits, embedding), known)
     assert (higher.mean(axis=0) > 0.95).all()
 
 
@@ -110,7 +114,7 @@ def test_a_mixture_of_classes_that_no_known_photo_has_is_isolated() -> None:
     known = fit_known((logits, embedding), labels, (mixed.astype(np.float32), embedding), 1.0, 4)
     odd = np.log(np.array([[0.4, 0.01, 0.01, 0.58]], np.float32))
     usual = np.log(np.array([[0.58, 0.01, 0.4, 0.01]], np.float32))
-    scores = raw_scores(("msp", "isolation"), np.concatenate([odd, usual]), embedding[:2], known)
+    scores = raw_scores(("msp", "isolation"), Seen(np.concatenate([odd, usual]), embedding[:2]), known)
     assert scores[0, 0] == pytest.approx(scores[1, 0])
     assert scores[0, 1] > scores[1, 1] + 0.1
 
@@ -127,7 +131,7 @@ def test_formulas_of_cases_worked_by_hand() -> None:
         3,
     )
     scores = raw_scores(
-        ("msp", "max_logit", "entropy", "gen", "cosine"), logits, np.eye(3, dtype=np.float32)[:2], known
+        ("msp", "max_logit", "entropy", "gen", "cosine"), Seen(logits, np.eye(3, dtype=np.float32)[:2]), known
     )
     assert scores[0, 0] == pytest.approx(-0.5)
     assert scores[0, 1] == pytest.approx(-np.log(0.5))
