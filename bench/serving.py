@@ -98,7 +98,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
     parser.add_argument("--only", action="append", choices=(*PARTS, *SERVERS), help="a part or a server; repeatable")
     parser.add_argument("--seconds", type=int, default=4, help="length of each measurement under load")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument(
+        "--rounds", type=int, choices=range(1, 100), metavar="N", default=3, help="how often each is measured"
+    )
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="under load, at once")
     arguments = parser.parse_args(argv)
     if shutil.which("wrk") is None:
