@@ -7,11 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from http_api import add_fallback, add_probes, add_routes, new_app
 from http_handlers import Handlers, Serving
@@ -25,9 +21,9 @@ from monitoring.feedback import FeedbackStore
 from monitoring.keeper import Keeper
 from runners.artifacts import read_gate_card, read_network_card
 from runners.batching import MicroBatcher, Score, ScoreHere
-from runners.blas import one_blas_thread
 from runners.leaving import when_told_to_leave
-from runners.pipeline import Scores
+from runners.opening import FirstPair, opened
+from runners.pipeline import Pipeline, Scores
 from runners.prediction import ModelTags
 from runners.remote import (
     PREPARE_SECONDS,
@@ -37,10 +33,11 @@ from runners.remote import (
     remote_ready,
     remote_score,
 )
-from runners.store import Served, open_pair, served
-from settings import Settings, in_bento
+from runners.store import Served, served
+from settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from monitoring.recorder import Recorder
@@ -53,16 +50,13 @@ that is not waits on disk for the next start. Last, how long the libraries may t
 class Server:
     """Everything that answers, ready; ``app`` is the ASGI application. Made in the event loop that will run it.
 
-    ``cnn`` and ``forest`` are the models of a Bento, what it serves; ``runners`` gives the two services beside this
-    one, and is None where network and gate are in this process.
+    ``first`` is the pair that it begins with; ``runners`` gives the two services beside this one, and is None where
+    network and gate are in this process.
     """
 
-    def __init__(
-        self, settings: Settings, cnn: Any, forest: Any, runners: Callable[[], tuple[Any, Any]] | None
-    ) -> None:
+    def __init__(self, settings: Settings, first: FirstPair, runners: Callable[[], tuple[Any, Any]] | None) -> None:
         self.settings = settings
         refuse_open_door(settings, listening_addresses())  # however the server was started
-        one_blas_thread()
         self.app = app = new_app(settings)
         self.leaving = asyncio.Event()
         app.add_middleware(EndsStreams, leaving=self.leaving)
@@ -71,9 +65,8 @@ class Server:
         self.traces = start_tracing(settings)
         if settings.request_log:
             log_requests()
-        bento = Served(str(cnn.tag), str(forest.tag), Path(cnn.path), Path(forest.path)) if in_bento() else None
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
-        serving = self._compose(bento or served(settings))
+        self.thread = first.thread
+        serving = self._compose(first.pair, first.pipeline.result() if first.pipeline else None)
         store = FeedbackStore.named_by(settings)
         self.health = Health(store, self._network_ready)
         self.health.start()
@@ -81,7 +74,7 @@ class Server:
         self._swapped(serving)
         self.handlers = handlers = Handlers(settings, serving, store, app.state.metrics, self.keeper)
         self.reloader: Reloader | None = None
-        if settings.reload_seconds and not bento:  # a Bento is what it was built with
+        if settings.reload_seconds and not first.fixed:  # a Bento is what it was built with
             self.reloader = Reloader(
                 handlers,
                 lambda: served(settings),
@@ -104,8 +97,11 @@ class Server:
         self.told: float | None = None
         when_told_to_leave(self._leave)
 
-    def _compose(self, pair: Served) -> Serving:
-        """``pair`` verified, loaded and warm, with its queue and its recorder, not started; raises `ArtifactError`."""
+    def _compose(self, pair: Served, pipeline: Pipeline | None = None) -> Serving:
+        """``pair`` verified, loaded and warm, with its queue and its recorder, not started; raises `ArtifactError`.
+
+        ``pipeline``: the same, where it is open already.
+        """
         settings = self.settings
         card = read_network_card(pair.cnn_path)
         read_gate_card(pair.forest_path, card)
@@ -113,17 +109,15 @@ class Server:
         if self.runners:
             score, here = remote_score(*self.runners, tags, len(card.labels), card.temperature), None
         else:
-            score, here = self._local(pair)
+            score, here = self._local(pipeline or opened(pair, settings.engine, settings.max_batch))
         observe = self.app.state.metrics.batch
         batcher = MicroBatcher(score, settings.max_batch, settings.max_queue, settings.max_wait_seconds, observe, here)
         return Serving(
             tags, card.labels, batcher, _recorder(settings, tags, card.labels) if settings.monitoring else None
         )
 
-    def _local(self, pair: Served) -> tuple[Score, ScoreHere]:
-        """Network and gate in this process, warm: on the one thread of all networks, and in that of the caller."""
-        pipeline, _ = open_pair(pair, self.settings.engine)
-        pipeline.score(np.zeros((self.settings.max_batch, 32, 32, 3), np.uint8))
+    def _local(self, pipeline: Pipeline) -> tuple[Score, ScoreHere]:
+        """Network and gate in this process: on the one thread of all networks, and in that of the caller."""
 
         async def score(pixels: NDArray[np.uint8]) -> Scores:
             return await asyncio.get_running_loop().run_in_executor(self.thread, pipeline.score, pixels)

@@ -62,10 +62,12 @@ class Cifar:
             raise SystemExit(f"error: {error}") from None
 
     def __init__(self) -> None:
-        from http_server import Server
+        from runners.opening import FirstPair
 
-        runners = (lambda: (self.cnn, self.forest)) if SEPARATE else None
-        self.server = Server(SETTINGS, self.cnn_model, self.forest_model, runners)
+        first = FirstPair(SETTINGS, self.cnn_model, self.forest_model, here=not SEPARATE)
+        from http_server import Server  # while the network is compiled
+
+        self.server = Server(SETTINGS, first, (lambda: (self.cnn, self.forest)) if SEPARATE else None)
         door.app = self.server.app
         Cifar.mount_asgi_app(self.server.app)  # type: ignore[attr-defined]  # its lifespan is ours
 
