@@ -52,8 +52,9 @@ class Forest:
         values = np.ascontiguousarray(features, np.float32)
         if len(values) == 1:
             return self._score(self._alone(values[0]))
-        parts = [self._together(values[start : start + BLOCK]) for start in range(0, len(values), BLOCK)]
-        return self._score(np.concatenate(parts)) if parts else np.empty(0)
+        starts = range(0, len(values), BLOCK)
+        parts = [self._score(self._together(values[start : start + BLOCK])) for start in starts]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def _score(self, lengths: Doubles) -> Doubles:
         """From the path lengths in each tree, (n, trees)."""
