@@ -22,7 +22,7 @@ from monitoring.keeper import Keeper
 from runners.artifacts import read_gate_card, read_network_card
 from runners.batching import MicroBatcher, Score, ScoreHere
 from runners.leaving import when_told_to_leave
-from runners.opening import FirstPair, opened
+from runners.opening import FirstPair, warm
 from runners.pipeline import Pipeline, Scores
 from runners.prediction import ModelTags
 from runners.remote import (
@@ -33,7 +33,7 @@ from runners.remote import (
     remote_ready,
     remote_score,
 )
-from runners.store import Served, served
+from runners.store import Served, open_pair, served
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ class Server:
         if settings.request_log:
             log_requests()
         self.thread = first.thread
-        serving = self._compose(first.pair, first.pipeline.result() if first.pipeline else None)
         store = FeedbackStore.named_by(settings)
         self.health = Health(store, self._network_ready)
         self.health.start()
         self.keeper = _start_keeping(settings, store)
+        serving = self._compose(first.pair, first.pipeline.result() if first.pipeline else None)
         self._swapped(serving)
         self.handlers = handlers = Handlers(settings, serving, store, app.state.metrics, self.keeper)
         self.reloader: Reloader | None = None
@@ -100,7 +100,7 @@ class Server:
     def _compose(self, pair: Served, pipeline: Pipeline | None = None) -> Serving:
         """``pair`` verified, loaded and warm, with its queue and its recorder, not started; raises `ArtifactError`.
 
-        ``pipeline``: the same, where it is open already.
+        ``pipeline``: the same, where it is warm already.
         """
         settings = self.settings
         card = read_network_card(pair.cnn_path)
@@ -109,7 +109,7 @@ class Server:
         if self.runners:
             score, here = remote_score(*self.runners, tags, len(card.labels), card.temperature), None
         else:
-            score, here = self._local(pipeline or opened(pair, settings.engine, settings.max_batch))
+            score, here = self._local(pipeline or warm(open_pair(pair, settings.engine)[0], settings.max_batch))
         observe = self.app.state.metrics.batch
         batcher = MicroBatcher(score, settings.max_batch, settings.max_queue, settings.max_wait_seconds, observe, here)
         return Serving(

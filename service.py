@@ -65,7 +65,7 @@ class Cifar:
         from runners.opening import FirstPair
 
         first = FirstPair(SETTINGS, self.cnn_model, self.forest_model, here=not SEPARATE)
-        from http_server import Server  # while the network is compiled
+        from http_server import Server  # while the network makes its first call
 
         self.server = Server(SETTINGS, first, (lambda: (self.cnn, self.forest)) if SEPARATE else None)
         door.app = self.server.app

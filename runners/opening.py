@@ -1,4 +1,4 @@
-"""The pair that a server begins with: opened by a thread, while the server imports what answers requests."""
+"""The pair that a server begins with: it makes its first call while the server imports what answers requests."""
 
 from __future__ import annotations
 
@@ -9,31 +9,27 @@ from typing import Any
 import numpy as np
 
 from runners.blas import one_blas_thread
-from runners.network import Engine
 from runners.pipeline import Pipeline
 from runners.store import Served, open_pair, served
 from settings import Settings, in_bento
 
 
-def opened(pair: Served, engine: Engine, batch: int) -> Pipeline:
-    """``pair`` verified, loaded and warm: its largest call, of ``batch`` photos, is prepared for by the first.
-
-    Raises:
-        ArtifactError: damage, or a gate of another network.
-    """
-    pipeline, _ = open_pair(pair, engine)
+def warm(pipeline: Pipeline, batch: int) -> Pipeline:
+    """``pipeline`` after its first call, of ``batch`` photos: OpenVINO prepares itself for what it is called with."""
     pipeline.score(np.zeros((batch, 32, 32, 3), np.uint8))
     return pipeline
 
 
 class FirstPair:
-    """``pair``, and its ``pipeline`` as soon as it is there; None where network and gate run beside this process.
+    """``pair``, and its ``pipeline`` as soon as it is warm; None where network and gate run beside this process.
 
     ``cnn`` and ``forest`` are the models of a Bento, which is what it was built with (``fixed``). ``thread`` is the one
-    of all networks. A quarter of a second of it is no Python, and so takes nothing from the imports meanwhile.
+    of all networks. The pair is opened at once, which is Python like the imports; the first call is not, and so takes
+    nothing from them.
 
     Raises:
         StoreError: there is no pair.
+        ArtifactError: damage, or a gate of another network.
     """
 
     def __init__(self, settings: Settings, cnn: Any, forest: Any, *, here: bool) -> None:
@@ -44,4 +40,5 @@ class FirstPair:
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self.pipeline: Future[Pipeline] | None = None
         if here:
-            self.pipeline = self.thread.submit(opened, self.pair, settings.engine, settings.max_batch)
+            pipeline, _ = open_pair(self.pair, settings.engine)
+            self.pipeline = self.thread.submit(warm, pipeline, settings.max_batch)

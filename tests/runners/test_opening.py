@@ -1,4 +1,4 @@
-"""The first pair is opened by a thread of its own, and what is wrong with it is told to whoever asks for it."""
+"""The first pair: warm when it is asked for, and what is wrong with it is told."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runners.store import Served, StoreError
 from settings import Settings
 
 
-def test_the_first_pair_scores_once_it_is_there(starter_pair: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_pair_scores_once_it_is_warm(starter_pair: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "served", lambda _: starter_pair)
     first = FirstPair(Settings(max_batch=2), None, None, here=True)
     assert first.pipeline
@@ -25,16 +25,12 @@ def test_the_first_pair_scores_once_it_is_there(starter_pair: Served, monkeypatc
     assert FirstPair(Settings(), None, None, here=False).pipeline is None
 
 
-def test_damage_is_told_to_whoever_asks_for_the_pair(
-    starter_pair: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_pair_is_refused(starter_pair: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(starter_pair.cnn_path, tmp_path / "cnn")
     (tmp_path / "cnn" / "network.bin").write_bytes(b"damaged")
     monkeypatch.setattr(opening, "served", lambda _: replace(starter_pair, cnn_path=tmp_path / "cnn"))
-    first = FirstPair(Settings(), None, None, here=True)
-    assert first.pipeline
     with pytest.raises(ArtifactError, match="damaged"):
-        first.pipeline.result(60)
+        FirstPair(Settings(), None, None, here=True)
 
 
 def test_without_a_pair_there_is_nothing_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
