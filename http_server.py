@@ -103,18 +103,18 @@ class Server:
         ``pipeline``: the same, where it is warm already.
         """
         settings = self.settings
-        card = read_network_card(pair.cnn_path)
-        read_gate_card(pair.forest_path, card)
         tags = ModelTags(cnn=pair.cnn_tag, forest=pair.forest_tag)
         if self.runners:
-            score, here = remote_score(*self.runners, tags, len(card.labels), card.temperature), None
+            card = read_network_card(pair.cnn_path)
+            read_gate_card(pair.forest_path, card)
+            labels, here = card.labels, None
+            score = remote_score(*self.runners, tags, len(labels), card.temperature)
         else:
-            score, here = self._local(pipeline or warm(open_pair(pair, settings.engine)[0], settings.max_batch))
+            pipeline = pipeline or warm(open_pair(pair, settings.engine)[0], settings.max_batch)
+            labels, (score, here) = pipeline.labels, self._local(pipeline)
         observe = self.app.state.metrics.batch
         batcher = MicroBatcher(score, settings.max_batch, settings.max_queue, settings.max_wait_seconds, observe, here)
-        return Serving(
-            tags, card.labels, batcher, _recorder(settings, tags, card.labels) if settings.monitoring else None
-        )
+        return Serving(tags, labels, batcher, _recorder(settings, tags, labels) if settings.monitoring else None)
 
     def _local(self, pipeline: Pipeline) -> tuple[Score, ScoreHere]:
         """Network and gate in this process: on the one thread of all networks, and in that of the caller."""

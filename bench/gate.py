@@ -1,6 +1,6 @@
 """`python -m bench.gate`: what the gate's score costs for one photo and for 64, features included.
 
-Outputs and gate are made up, of the size of the shipped ones; each feature set that the lab may choose is timed.
+Outputs and gate are made up, no smaller than the shipped ones; each feature set that the lab may choose is timed.
 """
 
 from __future__ import annotations

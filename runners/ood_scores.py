@@ -66,11 +66,9 @@ def softmax(logits: Floats, temperature: float) -> Floats:
     return (exp / np.add.reduce(exp, axis=1, keepdims=True)).astype(np.float32)
 
 
-def energy(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Energy -T·logsumexp(logits / T) (Liu et al. 2020, equation 4), (n, classes) -> (n,)."""
-    scaled = logits / temperature
-    top = scaled.max(axis=1)
-    return -temperature * (top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)))
+def energy(logits: Floats) -> Floats:
+    """Energy -logsumexp(logits) (Liu et al. 2020, equation 4, at temperature 1), (n, classes) -> (n,)."""
+    return Seen(logits, _none()).energy
 
 
 class Seen:
@@ -99,7 +97,7 @@ class Seen:
 
     @cached_property
     def energy(self) -> Floats:
-        """`energy` at temperature 1, (n,)."""
+        """`energy` of the logits, (n,)."""
         return -(self.top + np.log(self.total))[:, 0]
 
     @cached_property
