@@ -12,17 +12,24 @@ from settings import BadSettingError, Settings
 
 
 class Entrance:
-    """Takes every request past BentoML's router to our application; what is no request (the lifespan) goes to it.
+    """Takes every request past BentoML's server to our application; what is no request (the lifespan) goes to it.
 
     BentoML's own routes tell its version and schema, its `/readyz` answers 500 while a runner restarts, and its router
-    matches every request twice.
+    matches every request twice. Its middleware has every answer made by a task of its own and leaves a timer behind for
+    60 s, so when the lifespan begins, before any request, this steps in front of it (`http_observe` has the timer).
     """
 
     def __init__(self, app: ASGIApp, to: ASGIApp) -> None:
         self._bentoml, self._ours = app, to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self._ours if scope["type"] in ("http", "websocket") else self._bentoml)(scope, receive, send)
+        if scope["type"] in ("http", "websocket"):
+            await self._ours(scope, receive, send)
+            return
+        server = scope["app"]
+        if not isinstance(server.middleware_stack, Entrance):
+            server.middleware_stack = Entrance(server.middleware_stack, self._ours)
+        await self._bentoml(scope, receive, send)
 
 
 class Door:

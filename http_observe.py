@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -18,6 +19,10 @@ from runners.prediction import ApiError
 
 log = logging.getLogger("cifar")
 request_log = logging.getLogger("cifar.requests")
+
+ANSWER_SECONDS = 60.0
+"""Until when an answer must have begun. Whatever a request waits for has a shorter limit, but for what has none: a
+folder on a disk that hangs."""
 
 _EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
@@ -77,9 +82,13 @@ class Observe:
 
         with self._metrics.in_progress(), request_span(scope) as span:
             try:
-                await self._app(scope, receive, with_headers)
+                await _in_time(self._app, scope, receive, with_headers)
             except ClientDisconnect:  # nobody is there to answer
                 pass
+            except _LateError:
+                log.error("no answer after %g s: %s %s", ANSWER_SECONDS, scope["method"][:16], scope["path"][:200])
+                late = ApiError(503, "no_answer", "The server found no answer in time; try again.", 5)
+                await error_response(late)(scope, receive, with_headers)
             except Exception as error:
                 log.error("unexpected error", exc_info=error)
                 if not status:
@@ -90,6 +99,28 @@ class Observe:
         self._metrics.request(scope["method"], scope["path"], status, seconds)
         if request_log.isEnabledFor(logging.INFO):
             request_log.info(_line(scope, status, seconds, predictions))
+
+
+class _LateError(Exception):
+    """No answer had begun in time."""
+
+
+async def _in_time(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Call ``app``; raises `_LateError` when it has not begun to answer after `ANSWER_SECONDS`, and ends it."""
+
+    async def begun(message: Message) -> None:
+        if not limit.expired():
+            limit.reschedule(None)
+        await send(message)
+
+    limit = asyncio.timeout(ANSWER_SECONDS)
+    try:
+        async with limit:
+            await app(scope, receive, begun)
+    except TimeoutError:
+        if limit.expired():
+            raise _LateError from None
+        raise
 
 
 def log_requests() -> None:

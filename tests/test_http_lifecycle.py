@@ -11,7 +11,8 @@ import sys
 
 import click
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from http_lifecycle import Door, EndsStreams, Entrance, chosen_address, listening_addresses, refuse_open_door
 from runners.leaving import when_told_to_leave
@@ -59,19 +60,26 @@ def test_the_sockets_of_this_process_are_found() -> None:
 
 
 def test_requests_go_past_bentoml_and_the_lifespan_does_not() -> None:
+    """Past its middleware too, which is around the entrance until the lifespan has begun."""
+
     async def main() -> None:
         seen = []
 
-        def app(name: str) -> object:
+        def app(name: str, within: ASGIApp | None = None) -> ASGIApp:
             async def call(scope: Scope, receive: Receive, send: Send) -> None:
                 seen.append((name, scope["type"]))
+                if within:
+                    await within(scope, receive, send)
 
             return call
 
-        entrance = Entrance(app("bentoml"), app("ours"))  # type: ignore[arg-type]
-        for kind in ("http", "websocket", "lifespan"):
-            await entrance({"type": kind}, None, None)  # type: ignore[arg-type]
-        assert seen == [("ours", "http"), ("ours", "websocket"), ("bentoml", "lifespan")]
+        server = Starlette()
+        entrance = Entrance(app("bentoml"), app("ours"))
+        server.middleware_stack = app("middleware", entrance)
+        for kind in ("lifespan", "lifespan", "http", "websocket"):
+            await server({"type": kind}, None, None)  # type: ignore[arg-type]
+        begun = [("middleware", "lifespan"), ("bentoml", "lifespan")]
+        assert seen == [*begun, *begun, ("ours", "http"), ("ours", "websocket")]
 
     asyncio.run(main())
 

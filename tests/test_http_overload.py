@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 import http_guard
 from runners.images import Photo, decode
@@ -107,6 +111,39 @@ def test_a_crowd_is_decoded_while_the_network_works_and_those_without_room_are_n
     in_jumping_time(main)
 
 
+def test_who_waits_for_what_has_no_limit_of_its_own_is_told_after_a_minute(tmp_path: Path) -> None:
+    async def main() -> None:
+        here = world(tmp_path, Slow(3600))
+        async with here.client() as client:
+            answer, seconds = await timed(client, photo())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_answer")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert 59 < seconds < 61
+        assert here.metric("cifar_requests_in_progress") == 0
+
+    in_jumping_time(main)
+
+
+def test_an_answer_that_has_begun_may_take_long(tmp_path: Path) -> None:
+    async def lines() -> AsyncIterator[str]:
+        for number in range(5):
+            yield f"{number}\n"
+            await asyncio.sleep(50)
+
+    async def slow(_: Request) -> StreamingResponse:
+        return StreamingResponse(lines())
+
+    async def main() -> None:
+        here = world(tmp_path)
+        here.app.router.routes.insert(0, Route("/slow", slow))
+        async with here.client() as client:
+            answer = await client.get("/slow")
+        assert (answer.status_code, answer.text) == (200, "0\n1\n2\n3\n4\n")
+
+    in_jumping_time(main)
+
+
 def test_a_batch_that_was_begun_is_not_given_up(tmp_path: Path) -> None:
     async def main() -> None:
         here = world(tmp_path, Slow(0.05), max_batch=4)
@@ -141,7 +178,7 @@ def test_a_killed_runner_is_503_for_its_requests_and_nothing_else_once_it_is_bac
 
 def test_a_network_that_hangs_holds_nobody_longer_than_the_wait(tmp_path: Path) -> None:
     async def main() -> None:
-        here = world(tmp_path, Slow(100.0), max_batch=1)
+        here = world(tmp_path, Slow(50.0), max_batch=1)
         async with here.client() as client:
             stuck = asyncio.create_task(classify(client, photo()))
             await asyncio.sleep(0.1)
