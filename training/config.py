@@ -23,11 +23,17 @@ class TrainConfig(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     seed: int = 0
+    start: str | None = Field(
+        None, pattern=r"^cifar_cnn:[a-z0-9-]+$", description="tag of the network to train on, not a fresh one"
+    )
     widths: tuple[int, int, int] = Field(description="channels of the three blocks")
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     optimizer: Literal["muon", "sgd"] = "muon"
     learning_rate: float = Field(gt=0, description="muon: of the first step; sgd: peak, per batch of 256")
+    peak_rate: float | None = Field(
+        None, gt=0, description="muon: the rate at which head and biases have theirs; learning_rate where none is said"
+    )
     head_rate: float = Field(1.0, gt=0, description="muon: of the matrix at the end, in that of airbench94_muon")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     weight_decay: float = Field(5e-4, ge=0, description="sgd only: L2 on the kernels")

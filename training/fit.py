@@ -136,7 +136,7 @@ def _muon(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
 
     return ConvolutionMuon(
         keras.optimizers.schedules.PolynomialDecay(config.learning_rate, steps, 0.0),
-        peak=config.learning_rate,
+        peak=config.peak_rate or config.learning_rate,
         head_rate=config.head_rate * HEAD_RATE * config.batch_size,
         bias_rate=BIAS_RATE * config.batch_size,
         decay=DECAY * config.batch_size,

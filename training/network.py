@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 MEAN, STD = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
 """Per-channel statistics of the CIFAR-10 training pixels scaled to 0..1."""
 PATCH = 2
-FINE_TUNING_MOMENTUM = 0.99
-"""Of the batch statistics: a few batches of a small sample must not replace what the whole dataset gave."""
+MOMENTUM = 0.6
+"""Of the batch statistics (airbench, 3.6)."""
 WHITEN, HEAD, VIEWS = "whiten", "logits", "views"
 
 
@@ -77,11 +77,17 @@ def served_form(trained: keras.Model, *, mirror: bool) -> keras.Model:
 
 
 def trained_form(
-    served: keras.Model, *, weight_decay: float, precision: str, head: NDArray[np.float32] | None = None
+    served: keras.Model,
+    *,
+    weight_decay: float,
+    precision: str,
+    momentum: float = MOMENTUM,
+    head: NDArray[np.float32] | None = None,
 ) -> keras.Model:
     """The inverse of `served_form`: the network of a served model, to be trained on.
 
-    ``head`` (d, classes): the kernel of its last layer, where its classes are to be others.
+    ``momentum``: of the batch statistics. ``head`` (d, classes): the kernel of its last layer, where its classes are to
+    be others.
     """
     from keras.layers import BatchNormalization
 
@@ -95,7 +101,7 @@ def trained_form(
         model.get_layer(name).set_weights(values)
     for layer in model.layers:
         if isinstance(layer, BatchNormalization):
-            layer.momentum = FINE_TUNING_MOMENTUM
+            layer.momentum = momentum
     return model
 
 
@@ -142,7 +148,7 @@ def _connect(
         conv = {"padding": "same", "use_bias": False, "kernel_regularizer": decay, "dtype": precision}
         x = layers.Conv2D(channels, 3, kernel_initializer="zeros", name=f"conv{name}", **conv)(x)
         x = layers.MaxPooling2D(2, dtype=precision)(x) if pool else x
-        x = norm(momentum=0.6, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
+        x = norm(momentum=MOMENTUM, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
         return layers.Activation(activation, dtype=precision)(x)
 
     inputs = x = keras.Input((side, side, 3), dtype="uint8", name="pixels")

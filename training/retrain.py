@@ -39,6 +39,8 @@ __all__ = [
 
 MOST_REPEATS, MOST_SHARE = 20, 0.05
 """Corrections are repeated in an epoch up to this often, or until they make up this share of it."""
+FINE_TUNING_MOMENTUM = 0.99
+"""Of the batch statistics: a few batches of a small sample must not replace what the whole dataset gave."""
 HEAD_PHOTOS, RIDGE = 2_000, 0.01
 """A new class's weights start from so many other photos, under this share of the embedding's variance as penalty."""
 BLEND = 0.5
@@ -92,12 +94,17 @@ def with_corrections(base: Labelled, extra: Labelled, base_images: int | None, s
 
 
 def start_from(
-    folder: Path, champion: Pipeline, labels: tuple[str, ...], data: Labelled, config: TrainConfig
+    folder: Path,
+    champion: Pipeline,
+    labels: tuple[str, ...],
+    data: Labelled,
+    config: TrainConfig,
+    momentum: float = FINE_TUNING_MOMENTUM,
 ) -> keras.Model:
     """The champion's network, to be fine-tuned: the same weights in the form in which ``config`` trains.
 
     ``folder``: the champion's. ``labels``: the classes of the challenger; one that the champion lacks starts from
-    ``data``, which has photos of it.
+    ``data``, which has photos of it. ``momentum``: of the batch statistics.
     """
     import keras
 
@@ -105,7 +112,8 @@ def start_from(
     head = None
     if labels != champion.labels:
         head = extended_head(model.get_layer(HEAD).get_weights()[0], champion, labels, data, config.seed)
-    return trained_form(model, weight_decay=l2(config), precision=resolved(config.precision), head=head)
+    precision = resolved(config.precision)
+    return trained_form(model, weight_decay=l2(config), precision=precision, momentum=momentum, head=head)
 
 
 def extended_head(

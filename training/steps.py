@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monitoring.bursts import class_folder, classes_line
 from runners.artifacts import ArtifactError, read_network_card
@@ -23,6 +23,7 @@ from training.evaluate import Evaluation, evaluate, network_size, summary
 from training.export import export_gate, export_network, outputs
 from training.fit import fit, history
 from training.gate import fit_gate
+from training.network import MOMENTUM
 from training.ood_known import KnownPhotos, known_photos
 from training.ood_lab import Lab
 from training.prepare import PAGE
@@ -33,6 +34,9 @@ from training.retrain import Verdict
 from training.runs import Run, RunError, open_run, whole
 from training.sources import Progress
 from training.unknowns import read_unknowns
+
+if TYPE_CHECKING:
+    import keras
 
 
 def run_of(settings: Settings, config: TrainConfig) -> tuple[Run, dataset.Dataset]:
@@ -63,12 +67,25 @@ def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[s
     """Fit and export the network; a finished run is not trained again."""
     run, data = run_of(settings, config)
     if not run.cnn.is_dir():
-        model = fit(config, data["train"], data["validation"], len(data.labels), run.fit, progress)
+        start = go_on_from(settings, config, data) if config.start else None
+        model = fit(config, data["train"], data["validation"], len(data.labels), run.fit, progress, start)
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest}
             export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
     last = history(run.fit)[-1]
     return {"run": str(run.folder), "epochs": last["epoch"], "validation_accuracy": last["val_accuracy"]}
+
+
+def go_on_from(settings: Settings, config: TrainConfig, data: dataset.Dataset) -> keras.Model:
+    """The network ``config.start``, to be trained on ``data``, all of which it may see again.
+
+    Raises:
+        StoreError: it is not in the BentoML store.
+        ArtifactError: it is damaged.
+    """
+    pair = served(settings.model_copy(update={"cnn_tag": config.start}))
+    before, _ = open_pair(pair, "openvino")
+    return retraining.start_from(pair.cnn_path, before, data.labels, data["train"], config, MOMENTUM)
 
 
 def ood(settings: Settings, config: TrainConfig) -> dict[str, Any]:

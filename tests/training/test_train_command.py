@@ -88,6 +88,12 @@ def test_all_steps_make_a_served_pair_and_rollback_goes_back(var: Path) -> None:
     for step in ("train", "ood", "evaluate", "register"):  # each alone
         second = training(var, step, "--config", str(var / "other.yaml"), "--json")
         assert second.returncode == 0, second.stderr[-3000:]
+    onward = CONFIG.replace("name: tiny", f"name: onward\nstart: {result['cnn']}").replace("epochs: 3", "epochs: 1")
+    (var / "onward.yaml").write_text(onward.replace("learning_rate: 0.2", "learning_rate: 1.0e-6\npeak_rate: 0.2"))
+    third = training(var, "train", "--config", str(var / "onward.yaml"), "--json")
+    assert third.returncode == 0, third.stderr[-3000:]
+    right = json.loads(third.stdout)["validation_accuracy"]
+    assert right > 0.9, "so low a rate teaches nothing: it goes on from the network that it names"
     back = training(var, "rollback", "--json")
     assert back.returncode == 0, back.stderr
     assert json.loads(back.stdout)["cnn"].split("-")[1] == result["cnn"].split("-")[1]
@@ -103,6 +109,13 @@ def test_a_bad_configuration_is_one_line(var: Path, tmp_path: Path, text: str, m
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert message in done.stderr
+
+
+def test_to_go_on_from_what_is_not_there_is_one_line(var: Path, tmp_path: Path) -> None:
+    (tmp_path / "lost.yaml").write_text(CONFIG.replace("name: tiny", "name: lost\nstart: cifar_cnn:lost"))
+    done = training(var, "train", "--config", str(tmp_path / "lost.yaml"))
+    assert done.returncode == 1
+    assert "no model cifar_cnn:lost" in done.stderr.splitlines()[-1]
 
 
 def test_steps_out_of_order_and_missing_data_say_what_to_do(var: Path, tmp_path: Path) -> None:
