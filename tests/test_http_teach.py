@@ -111,6 +111,20 @@ def test_a_live_frame_is_answered_and_forgotten(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("said", "kept"), [("", True), ("?live=false", True), ("?live=0", True), ("?live=1", False)])
+def test_live_is_any_boolean(tmp_path: Path, said: str, kept: bool) -> None:
+    async def main() -> None:
+        here = world(tmp_path)
+        async with here.client() as client:
+            await client.post(f"/classify{said}", files={"image": ("photo", photo())})
+            assert here.metric('cifar_predictions_total{label="dog"}') == kept
+            wrong = await client.post("/classify?live=perhaps", files={"image": ("photo", photo())})
+            assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "bad_fields")
+            assert wrong.json()["error"]["message"].startswith("query.live: ")
+
+    asyncio.run(main())
+
+
 def test_feedback_taken_back_is_gone_and_never_trains(tmp_path: Path) -> None:
     async def main() -> None:
         here = world(tmp_path)
