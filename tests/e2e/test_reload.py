@@ -37,7 +37,7 @@ print(register(Path(sys.argv[1]), Path(sys.argv[2]), {}, named(sys.argv[3])).cnn
 
 
 class Store:
-    """Three pairs over folder ``var``: the starters ("one"), a warmer copy that answers otherwise, a damaged copy."""
+    """Three pairs over folder ``var``: the starters ("one"), a surer copy that answers otherwise, a damaged copy."""
 
     def __init__(self, var: Path) -> None:
         self.var, self.models = var, var / "bentoml" / "models"
@@ -46,7 +46,7 @@ class Store:
         forest = next((self.models / "ood_forest").glob("*/gate.json")).parent
         copy = shutil.copytree(one, var / "copy")
         card = json.loads((copy / "network.json").read_text())
-        (copy / "network.json").write_text(json.dumps(card | {"temperature": 3 * card["temperature"]}))
+        (copy / "network.json").write_text(json.dumps(card | {"temperature": card["temperature"] / 3}))
         self.tags = {"one": f"cifar_cnn:{one.name}"}
         for name in ("two", "damaged"):
             done = subprocess.run(
