@@ -87,8 +87,9 @@ class Observe:
                 pass
             except _LateError:
                 log.error("no answer after %g s: %s %s", ANSWER_SECONDS, scope["method"][:16], scope["path"][:200])
-                late = ApiError(503, "no_answer", "The server found no answer in time; try again.", 5)
-                await error_response(late)(scope, receive, with_headers)
+                if not status:
+                    late = ApiError(503, "no_answer", "The server found no answer in time; try again.", 5)
+                    await error_response(late)(scope, receive, with_headers)
             except Exception as error:
                 log.error("unexpected error", exc_info=error)
                 if not status:

@@ -17,7 +17,7 @@ MEAN, STD = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616
 """Per-channel statistics of the CIFAR-10 training pixels scaled to 0..1."""
 PATCH = 2
 MOMENTUM = 0.6
-"""Of the batch statistics (airbench, 3.6)."""
+"""Of the batch statistics: that of airbench94_muon."""
 WHITEN, HEAD, VIEWS = "whiten", "logits", "views"
 
 
