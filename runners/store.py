@@ -125,7 +125,7 @@ def import_starters(folder: Path = STARTERS) -> list[str]:
     ):  # the network last: it makes the pair visible
         tag = record.tags[name.partition("-")[0]]
         if tag not in present:
-            bentoml.models.import_model(str(folder / name))
+            bentoml.models.import_model(str((folder / name).resolve()))  # a relative one it looks for below /
             new.append(tag)
     return new
 

@@ -37,6 +37,11 @@ def test_importing_twice_imports_once(tmp_path: Path) -> None:
     assert second.stdout.strip() == "the starter models are in the store"
 
 
+def test_a_folder_may_be_named_as_seen_from_here(tmp_path: Path) -> None:
+    done = starters(tmp_path, "--from", STARTERS.name)
+    assert done.stdout.startswith("imported "), done.stderr
+
+
 def test_a_damaged_archive_leaves_the_store_untouched(tmp_path: Path) -> None:
     shutil.copytree(STARTERS, tmp_path / "models")
     archive = next((tmp_path / "models").glob("cifar_cnn*"))
