@@ -82,6 +82,7 @@ def go_on_from(settings: Settings, config: TrainConfig, data: dataset.Dataset) -
     Raises:
         StoreError: it is not in the BentoML store.
         ArtifactError: it is damaged.
+        RetrainError: a class that it lacks has no photo among them.
     """
     pair = served(settings.model_copy(update={"cnn_tag": config.start}))
     before, _ = open_pair(pair, "openvino")
