@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,9 @@ class ConfigError(Exception):
     """A configuration file that cannot be used; the message names the file and the field."""
 
 
+NetworkTag = Annotated[str, Field(pattern=r"^cifar_cnn:[a-z0-9-]+$")]
+
+
 class TrainConfig(BaseModel):
     """What decides a network, given the data: everything that is not code."""
 
@@ -23,9 +26,9 @@ class TrainConfig(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     seed: int = 0
-    start: str | None = Field(
-        None, pattern=r"^cifar_cnn:[a-z0-9-]+$", description="tag of the network to train on, not a fresh one"
-    )
+    start: NetworkTag | None = Field(None, description="tag of the network to train on, not a fresh one")
+    teachers: tuple[NetworkTag, ...] = Field((), description="tags of the networks whose answers are learned, too")
+    teacher_share: float = Field(0.7, gt=0, le=1, description="of a photo's label, what a teacher says of it")
     widths: tuple[int, int, int] = Field(description="channels of the three blocks")
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.images import SIDE
+from runners.network import Network
 from training.augment import augmented, cutout, grainy, mirrored, reduced, vary
 from training.balance import epoch_rows, is_small, sample_weights
 from training.config import TrainConfig
@@ -23,6 +24,7 @@ from training.memory import keep_freed_memory
 from training.network import build, whitening_kernel
 from training.precision import resolved
 from training.sources import Labelled, Progress
+from training.teachers import softened
 
 if TYPE_CHECKING:
     import keras
@@ -43,11 +45,12 @@ def fit(
     folder: Path,
     progress: Progress,
     start: keras.Model | None = None,
+    teachers: Sequence[Network] = (),
 ) -> keras.Model:
     """Train a network and return it; ``folder`` gets a checkpoint and a line of `history.jsonl` per epoch.
 
     An interrupted run goes on from its last finished epoch, with the same result as an uninterrupted one. ``start``:
-    weights to fine-tune instead of a fresh initialisation.
+    weights to fine-tune instead of a fresh initialisation. ``teachers``: see `training.teachers`.
     """
     import keras
 
@@ -73,7 +76,7 @@ def fit(
     # A `fit` for each side: Keras takes the shape of the first two batches for that of all.
     for epochs in _stages(config, done):
         model.fit(
-            _ahead(_batches(config, train, classes, epochs)),
+            _ahead(_batches(config, train, classes, epochs, teachers)),
             steps_per_epoch=images // config.batch_size,
             epochs=epochs.stop,
             initial_epoch=epochs.start,
@@ -155,9 +158,9 @@ def _sgd(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _batches(
-    config: TrainConfig, data: Labelled, classes: int, epochs: range
+    config: TrainConfig, data: Labelled, classes: int, epochs: range, teachers: Sequence[Network] = ()
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]]:
-    """Images, one-hot labels and weights of batch after batch of ``epochs``.
+    """Images, labels (one-hot, or `softened` by ``teachers``) and weights of batch after batch of ``epochs``.
 
     Everything random depends on (seed, epoch, batch) alone, so that a resumed run sees the same batches.
     """
@@ -180,8 +183,10 @@ def _batches(
             images = cutout(augmented(pixels[rows], flipped[rows], config.translate, rng), config.cutout, rng)
             if strong[rows].any():
                 images[strong[rows]] = vary(images[strong[rows]], rng)
+            # A teacher sees no noise: what it says of a photo shall hold for the same photo with noise.
+            targets = softened(one_hot[labels[rows]], images, teachers, config.teacher_share, rng)
             images = grainy(reduced(images, side(config, epoch)), config.noise, rng)
-            yield images, one_hot[labels[rows]], weights[rows]
+            yield images, targets, weights[rows]
 
 
 def _ahead(items: Iterator[T], count: int = 4) -> Iterator[T]:

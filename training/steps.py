@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitoring.bursts import class_folder, classes_line
-from runners.artifacts import ArtifactError, read_network_card
+from runners.artifacts import KERAS_FILE, ArtifactError, read_network_card
 from runners.gate import FEATURES
+from runners.network import Network, from_keras
 from runners.pipeline import Pipeline
 from runners.store import Served, StoreError, load_pipeline, open_pair, served
 from settings import ROOT, Settings
@@ -23,9 +24,10 @@ from training.evaluate import Evaluation, evaluate, network_size, summary
 from training.export import export_gate, export_network, outputs
 from training.fit import fit, history
 from training.gate import fit_gate
-from training.network import MOMENTUM
+from training.network import MOMENTUM, trained_form
 from training.ood_known import KnownPhotos, known_photos
 from training.ood_lab import Lab
+from training.precision import resolved
 from training.prepare import PAGE
 from training.prepare import prepare as prepare_dataset
 from training.register import load_run, write_json
@@ -67,8 +69,9 @@ def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[s
     """Fit and export the network; a finished run is not trained again."""
     run, data = run_of(settings, config)
     if not run.cnn.is_dir():
-        start = go_on_from(settings, config, data) if config.start else None
-        model = fit(config, data["train"], data["validation"], len(data.labels), run.fit, progress, start)
+        start = go_on_from(pair_of(settings, config.start), config, data) if config.start else None
+        teachers = [teacher(pair_of(settings, tag), config, data.labels) for tag in config.teachers]
+        model = fit(config, data["train"], data["validation"], len(data.labels), run.fit, progress, start, teachers)
         with whole(run.cnn) as folder:
             record = {"config": config.model_dump(mode="json"), "data_digest": data.digest}
             export_network(model, folder, data.labels, data["validation"], record, mirror=config.mirror)
@@ -76,17 +79,37 @@ def train(settings: Settings, config: TrainConfig, progress: Progress) -> dict[s
     return {"run": str(run.folder), "epochs": last["epoch"], "validation_accuracy": last["val_accuracy"]}
 
 
-def go_on_from(settings: Settings, config: TrainConfig, data: dataset.Dataset) -> keras.Model:
-    """The network ``config.start``, to be trained on ``data``, all of which it may see again.
+def pair_of(settings: Settings, tag: str) -> Served:
+    """The network ``tag`` and its gate; raises `StoreError` where they are not in the BentoML store."""
+    return served(settings.model_copy(update={"cnn_tag": tag}))
+
+
+def go_on_from(pair: Served, config: TrainConfig, data: dataset.Dataset) -> keras.Model:
+    """The network of ``pair``, to be trained on ``data``, all of which it may see again.
 
     Raises:
-        StoreError: it is not in the BentoML store.
         ArtifactError: it is damaged.
         RetrainError: a class that it lacks has no photo among them.
     """
-    pair = served(settings.model_copy(update={"cnn_tag": config.start}))
     before, _ = open_pair(pair, "openvino")
     return retraining.start_from(pair.cnn_path, before, data.labels, data["train"], config, MOMENTUM)
+
+
+def teacher(pair: Served, config: TrainConfig, labels: tuple[str, ...]) -> Network:
+    """The network of ``pair`` as a student of the classes ``labels`` asks it: without the mirror image.
+
+    The student's own mirror image stands in for that of the teacher, for half of the operations.
+
+    Raises:
+        ArtifactError: it is damaged.
+        RunError: its classes are others.
+    """
+    import keras
+
+    if open_pair(pair, "openvino")[0].labels != labels:
+        raise RunError(f"{pair.cnn_tag} cannot teach: its classes are not those of the dataset, in the same order")
+    network = keras.saving.load_model(pair.cnn_path / KERAS_FILE, compile=False)
+    return from_keras(trained_form(network, weight_decay=0.0, precision=resolved(config.precision)))
 
 
 def ood(settings: Settings, config: TrainConfig) -> dict[str, Any]:

@@ -111,8 +111,9 @@ def test_a_bad_configuration_is_one_line(var: Path, tmp_path: Path, text: str, m
     assert message in done.stderr
 
 
-def test_to_go_on_from_what_is_not_there_is_one_line(var: Path, tmp_path: Path) -> None:
-    (tmp_path / "lost.yaml").write_text(CONFIG.replace("name: tiny", "name: lost\nstart: cifar_cnn:lost"))
+@pytest.mark.parametrize("wanted", ["start: cifar_cnn:lost", "teachers: [cifar_cnn:lost]"])
+def test_to_learn_from_what_is_not_there_is_one_line(var: Path, tmp_path: Path, wanted: str) -> None:
+    (tmp_path / "lost.yaml").write_text(CONFIG.replace("name: tiny", f"name: lost\n{wanted}"))
     done = training(var, "train", "--config", str(tmp_path / "lost.yaml"))
     assert done.returncode == 1
     assert "no model cifar_cnn:lost" in done.stderr.splitlines()[-1]
