@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from generated import MarkerError, filled
 from runners.store import RECORD, STARTERS, StarterRecord, StoreError, read_record
 from settings import ROOT
+from training.config import TrainConfig, origin
 from training.evaluate import GATE, Evaluation
 from training.robustness import SEVERITIES
 
@@ -77,11 +78,12 @@ def readme(record: StarterRecord, evaluation: Evaluation) -> str:
 
 def model_card(record: StarterRecord, evaluation: Evaluation) -> str:
     """All of the model card that is measured."""
+    config = TrainConfig.model_validate({k: v for k, v in record.config.items() if k in TrainConfig.model_fields})
     return "\n".join(
         [
-            f"`{record.tags['cifar_cnn']}`, made by `{record.command}` at commit `{record.commit[:12]}`, seed "
-            f"{record.seed}, on data `{record.data_digest[:12]}`. One run: each share stands with its 95 % interval "
-            "(Wilson).\n",
+            f"`{record.tags['cifar_cnn']}`, {origin(config)}, made by `{record.command}` at commit "
+            f"`{record.commit[:12]}`, seed {record.seed}, on data `{record.data_digest[:12]}`. One run: each share "
+            "stands with its 95 % interval (Wilson).\n",
             "### Right answers\n",
             _sources(evaluation),
             "The last column restricts the answer to the classes of the source, as others do who report it.\n",

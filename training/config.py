@@ -57,6 +57,12 @@ class TrainConfig(BaseModel):
     gate_trees: int = Field(200, ge=1)
 
 
+def origin(config: TrainConfig) -> str:
+    """What a network of ``config`` was before the fit, and whose answers it learned, as the end of a sentence."""
+    start = f"trained on from {config.start}" if config.start else "trained from scratch"
+    return start + (f", taught by {', '.join(config.teachers)}" if config.teachers else "")
+
+
 def read_config(path: Path) -> TrainConfig:
     """Read and validate ``path``; raises `ConfigError`."""
     try:

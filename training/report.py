@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.analysis_figures import picture
 from training.analysis_style import STYLE
+from training.config import TrainConfig, origin
 from training.evaluate import Evaluation
 from training.report_examples import Example
 from training.report_figures import READING, figures, png
@@ -40,14 +41,14 @@ h3 { margin: .6rem 0 .2rem; }
 """
 
 
-def write_report(run: Run, evaluation: Evaluation, pixels: NDArray[np.uint8]) -> None:
+def write_report(run: Run, config: TrainConfig, evaluation: Evaluation, pixels: NDArray[np.uint8]) -> None:
     """Write the page and, in the folder `PLOTS`, each plot; ``pixels`` are those of the test split."""
     plots = {name: png(figure) for name, figure in figures(evaluation).items()}
     with whole(run.folder / PLOTS) as folder:
         for name, data in plots.items():
             (folder / f"{name}.png").write_bytes(data)
     partial = run.report.with_suffix(".partial")
-    partial.write_text(render(f"Evaluation of {run.folder.name}", evaluation, plots, pixels))
+    partial.write_text(render(f"Evaluation of {run.folder.name}", origin(config), evaluation, plots, pixels))
     partial.replace(run.report)
 
 
@@ -58,11 +59,14 @@ def plots_folder(run: Run) -> Path:
 
 def render(
     title: str,
+    made: str,
     evaluation: Evaluation,
     plots: dict[str, bytes],
     pixels: NDArray[np.uint8],
 ) -> str:
-    """The page. ``plots``: PNG by name, see `READING`; ``pixels`` (n, 32, 32, 3): those of the test split."""
+    """The page. ``made``: see `origin`; ``plots``: PNG by name, see `READING`; ``pixels`` (n, 32, 32, 3): those of the
+    test split.
+    """
     sections = {
         "convergence": ("Convergence", _plot(plots, "convergence")),
         "sources": ("Accuracy by source", _plot(plots, "sources") + _sources(evaluation)),
@@ -85,9 +89,9 @@ def render(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f'<p class="quiet">{evaluation.images:,} test photos of {len(evaluation.classes)} classes. Training, '
-        "temperature and gate were made on other photos. Network, temperature and gate are those that are "
-        f"served.</p><nav>{links}</nav><main>{_tiles(evaluation)}{bodies}</main></body></html>"
+        f'<p class="quiet">{evaluation.images:,} test photos of {len(evaluation.classes)} classes. The network was '
+        f"{escape(made)}. Training, temperature and gate were made on other photos. Network, temperature and gate are "
+        f"those that are served.</p><nav>{links}</nav><main>{_tiles(evaluation)}{bodies}</main></body></html>"
     )
 
 

@@ -172,7 +172,7 @@ def evaluate_run(settings: Settings, config: TrainConfig, progress: Progress) ->
         raise RunError("the dataset has no test photos; nothing can be evaluated")
     size = network_size(run.cnn)
     result = evaluate(pipeline, test, sources, settings.refuse_share, size, unknown, history(run.fit), progress)
-    write_report(run, result, test[0])
+    write_report(run, config, result, test[0])
     mlflow_run = log_run(settings, config, run, data.digest, result)
     write_json(run.evaluation, {**result.model_dump(mode="json"), "mlflow_run": mlflow_run})
     print(summary(result), file=sys.stderr)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from runners.gate import Gate
 from runners.pipeline import Pipeline
 from training.calibrate import ece, nll
+from training.config import TrainConfig
 from training.evaluate import Evaluation, Size, evaluate, summary
 from training.report import plots_folder, write_report
 from training.report_figures import READING
@@ -27,6 +28,15 @@ HISTORY = [
     {"epoch": e, "rate": 0.1 / e, "loss": 1 / e, "accuracy": 1 - 1 / (e + 1), "val_loss": 1 / e, "val_accuracy": 0.5}
     for e in range(1, 4)
 ]
+CONFIG = TrainConfig(
+    name="made",
+    widths=(8, 8, 8),
+    epochs=3,
+    batch_size=8,
+    learning_rate=0.1,
+    start="cifar_cnn:before",
+    teachers=("cifar_cnn:one", "cifar_cnn:two"),
+)
 
 
 class MadeGate:
@@ -191,7 +201,7 @@ def test_the_page_stands_alone_shows_everything_and_says_how_to_read_it(
     run = Run(tmp_path / "made-0123")
     run.folder.mkdir()
     for _ in range(2):  # it can be written again
-        write_report(run, evaluation, test_photos[0])
+        write_report(run, CONFIG, evaluation, test_photos[0])
     plots = {path.stem: path.read_bytes() for path in plots_folder(run).iterdir()}
     assert set(plots) == set(READING)
     assert all(data.startswith(b"\x89PNG") for data in plots.values())
@@ -206,6 +216,7 @@ def test_the_page_stands_alone_shows_everything_and_says_how_to_read_it(
         assert sentence in text
     assert "grey &amp; &lt;dark&gt;" in text
     assert "<dark>" not in text
+    assert "trained on from cifar_cnn:before, taught by cifar_cnn:one, cifar_cnn:two." in text
     assert len(re.findall("refused by the gate<div", text)) >= 20
     for number in ("70.83%", "90.0%", "25.0%", "1,234", "0.500 GFLOP"):
         assert number in text
@@ -217,9 +228,10 @@ def test_a_page_without_a_fit_and_without_mistakes_has_no_empty_parts(
     run = Run(tmp_path / "made-4567")
     run.folder.mkdir()
     perfect = evaluation.model_copy(update={"history": [], "hardest_pairs": [], "surest_wrong": [], "unknown": {}})
-    write_report(run, perfect, test_photos[0])
+    write_report(run, CONFIG.model_copy(update={"start": None, "teachers": ()}), perfect, test_photos[0])
     assert "convergence" not in {path.stem for path in plots_folder(run).iterdir()}
     text = run.report.read_text()
     assert 'id="convergence"' not in text
     assert 'id="unknown"' not in text
     assert "No answer was wrong." in text
+    assert "The network was trained from scratch." in text
