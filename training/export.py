@@ -1,7 +1,13 @@
-"""The trained network and its gate as the two folders that the store holds."""
+"""The trained network and its gate as the two folders that the store holds.
+
+`python -m training.export FOLDER` writes the network of FOLDER for OpenVINO.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +27,7 @@ from runners.artifacts import (
 )
 from runners.gate import Floats, Gate, save_gate
 from runners.network import Network, import_openvino, openvino_network
+from settings import ROOT, configure_environment, read_settings
 from training.calibrate import temperature
 from training.graph import rewrite
 from training.network import served_form
@@ -46,11 +53,15 @@ def export_network(
     mirror: bool,
 ) -> NetworkCard:
     """Write ``model`` for Keras and OpenVINO, with its card; the temperature is scaled on ``validation``, as served."""
-    import_openvino()  # before Keras imports it
+    import keras
+
     inference = served_form(model, mirror=mirror)
     inference.save(folder / KERAS_FILE)
-    inference.export(str(folder / OPENVINO_FILE), format="openvino", verbose=False)
-    rewrite(folder / OPENVINO_FILE)
+    if keras.backend.backend() == "tensorflow":
+        write_openvino(inference, folder)
+    else:  # OpenVINO does not read JAX' operations, and PyTorch's are others than `rewrite` knows
+        command = [sys.executable, "-m", "training.export", str(folder)]
+        subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": "tensorflow"})  # noqa: S603
     logits, embedding = outputs(openvino_network(folder / OPENVINO_FILE), validation[0])
     files = (KERAS_FILE, OPENVINO_FILE, Path(OPENVINO_FILE).with_suffix(".bin").name)
     card = NetworkCard(
@@ -64,6 +75,13 @@ def export_network(
     return card
 
 
+def write_openvino(served: keras.Model, folder: Path) -> None:
+    """Write ``served``, of Keras on TensorFlow, into ``folder`` for OpenVINO."""
+    import_openvino()  # before Keras imports it
+    served.export(str(folder / OPENVINO_FILE), format="openvino", verbose=False)
+    rewrite(folder / OPENVINO_FILE)
+
+
 def export_gate(gate: Gate, folder: Path, network: NetworkCard, record: dict[str, Any]) -> GateCard:
     """Write ``gate`` and the card that ties it to ``network``."""
     save_gate(folder, gate)
@@ -75,3 +93,16 @@ def export_gate(gate: Gate, folder: Path, network: NetworkCard, record: dict[str
     )
     write_card(folder, GATE_CARD, card)
     return card
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    configure_environment(read_settings())
+    import keras
+
+    write_openvino(keras.saving.load_model(folder / KERAS_FILE, compile=False), folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

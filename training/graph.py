@@ -58,10 +58,14 @@ def _split_first_layer(model: Any) -> None:
     convolution = next(node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution")
     shift = convolution.input_value(0).get_node()
     scale = shift.input_value(0).get_node()
-    convert = scale.input_value(0).get_node()
+    turn = scale.input_value(0).get_node()  # the transposition of a photo that has no mirror image to be joined to
+    convert = turn.input_value(0).get_node() if turn.get_type_name() == "Transpose" else turn
     found = [node.get_type_name() for node in (convert, scale, shift)]
     if found != ["Convert", "Multiply", "Add"] or any(convolution.get_pads_begin()):
         raise ValueError(f"the first layer is not what the export makes of a normalisation: {found}")
+    pixels = convert.input_value(0)
+    if turn is not convert:
+        pixels = op.transpose(pixels, turn.input_value(1)).output(0)
     kernel, factor, offset = (
         node.input_value(1).get_node().get_data().astype(np.float64) for node in (convolution, scale, shift)
     )
@@ -69,7 +73,7 @@ def _split_first_layer(model: Any) -> None:
     whole = kernel * factor
     high = bfloat16(whole)
     parts = np.concatenate([high, bfloat16(whole - high)], axis=1)
-    photos = op.convert(op.concat([convert.input_value(0)] * 2, axis=1), "f32")
+    photos = op.convert(op.concat([pixels] * 2, axis=1), "f32")
     geometry = (convolution.get_strides(), convolution.get_pads_begin(), convolution.get_pads_end())
     summed = op.convolution(photos, op.constant(parts), *geometry, convolution.get_dilations())
     bias = (kernel * offset).sum(axis=(1, 2, 3)).reshape(1, -1, 1, 1).astype(np.float32)
