@@ -10,7 +10,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 CONFIG ?= training/standard.yaml
 CLASSES ?= training/classes.yaml
 
-BENCHES := $(addprefix bench-,serving drift monitoring resampling preparation balance ablation calibration gate gate-training fit-speed score start page closed-loop)
+BENCHES := $(addprefix bench-,serving drift monitoring resampling preparation balance ablation seeds calibration gate gate-training fit-speed score start page closed-loop)
 
 .PHONY: serve test train mlflow bento container release-check lint format lock clean bench $(BENCHES)
 
