@@ -60,7 +60,7 @@ def export_network(
     if keras.backend.backend() == "tensorflow":
         write_openvino(inference, folder)
     else:  # OpenVINO does not read JAX' operations, and PyTorch's are others than `rewrite` knows
-        command = [sys.executable, "-m", "training.export", str(folder)]
+        command = [sys.executable, "-m", "training.export", str(folder.resolve())]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": "tensorflow"})  # noqa: S603
     logits, embedding = outputs(openvino_network(folder / OPENVINO_FILE), validation[0])
     files = (KERAS_FILE, OPENVINO_FILE, Path(OPENVINO_FILE).with_suffix(".bin").name)

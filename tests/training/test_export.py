@@ -46,9 +46,9 @@ def test_the_engine_answers_as_the_network(tmp_path: Path, *, mirror: bool) -> N
 
 def test_a_network_of_another_back_end_is_exported_by_tensorflow(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from runners.network import import_openvino; import_openvino();"
+        "import os, sys; from pathlib import Path; from runners.network import import_openvino; import_openvino();"
         "import keras; assert keras.backend.backend() == 'openvino';"
-        "from tests.training.test_export import exported; exported(Path(sys.argv[1]), mirror=True)"
+        "from tests.training.test_export import exported; os.chdir(sys.argv[1]); exported(Path(), mirror=True)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
