@@ -78,8 +78,8 @@ def main() -> int:
             served = from_keras(served_form(model, mirror=config.mirror))
             accuracy[seed] = (outputs(served, pixels, 500)[0].argmax(axis=1) == labels).mean()
         recipe = accuracy if not changes else recipe
-        difference = "" if not changes else f"{_spread(100 * (accuracy - recipe), '+')} points"
-        print(f"| {name} | {_spread(100 * accuracy)} % | {difference} |", flush=True)
+        difference = "" if not changes else f"{spread(100 * (accuracy - recipe), '+')} points"
+        print(f"| {name} | {spread(100 * accuracy)} % | {difference} |", flush=True)
     return 0
 
 
@@ -113,7 +113,7 @@ def _flips(kind: str) -> Callable[[int, int, int], NDArray[np.bool_]]:
     return mirrored
 
 
-def _spread(values: NDArray[np.float64], sign: str = "") -> str:
+def spread(values: NDArray[np.float64], sign: str = "") -> str:
     """Mean and standard deviation over the seeds."""
     return f"{values.mean():{sign}.2f} ± {values.std(ddof=min(1, len(values) - 1)):.2f}"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.ablation import spread
 from settings import ROOT, configure_environment, read_settings
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ def main() -> int:
     from runners.artifacts import read_network_card
     from runners.network import load_network
     from runners.progress import progress_bar
-    from training import dataset, steps
+    from training import steps
     from training.config import read_config
 
-    base, data = read_config(arguments.config), dataset.load(settings.var / "dataset")
+    base = read_config(arguments.config)
     rows: list[list[float]] = []
     for seed in arguments.seeds:
         config = base.model_copy(update={"seed": seed})
-        run, _ = steps.run_of(settings, config)
+        run, data = steps.run_of(settings, config)
         begun, made_before = perf_counter(), run.cnn.is_dir()
         with progress_bar() as progress:
             steps.train(settings, config, progress)
@@ -52,9 +53,7 @@ def main() -> int:
         rows.append(list(found.values()))
         print(f"| {seed} | {' | '.join(f'{100 * value:.2f} %' for value in rows[-1])} | {minutes} |", flush=True)
     if len(rows) > 1:
-        values = 100 * np.array(rows)
-        spread = zip(values.mean(axis=0), values.std(axis=0, ddof=1), strict=True)
-        print(f"| mean ± sd | {' | '.join(f'{mean:.2f} ± {deviation:.2f} %' for mean, deviation in spread)} | |")
+        print(f"| mean ± sd | {' | '.join(f'{spread(values)} %' for values in 100 * np.array(rows).T)} | |")
     return 0
 
 
@@ -62,6 +61,7 @@ def measured(network: Network, temperature: float, data: Dataset) -> dict[str, f
     """Shares of right answers, and the calibration error, each 0..1, by the name of what they are of."""
     from runners.gate import softmax
     from training.calibrate import ece
+    from training.evaluate import right_within
     from training.export import outputs
 
     (held_out, truth), _ = data.held_out()
@@ -74,9 +74,9 @@ def measured(network: Network, temperature: float, data: Dataset) -> dict[str, f
     for source, title in SOURCES.items():
         rows = data.sources["test"] == source
         if rows.any():
-            its = np.unique(labels[rows])
-            among = its if source != "folder" else np.arange(len(data.labels))
-            found[title] = float((among[logits[rows][:, among].argmax(axis=1)] == labels[rows]).mean())
+            theirs, truth = logits[rows], labels[rows]
+            right = theirs.argmax(axis=1) == truth if source == "folder" else right_within(theirs, truth)
+            found[title] = float(right.mean())
     return {**found, "ECE": ece(softmax(logits, temperature), labels)}
 
 

@@ -209,17 +209,26 @@ def _per_source(
 ) -> PerSource:
     probabilities, truth = scores.probabilities[rows], labels[rows]
     right = int((probabilities.argmax(axis=1) == truth).sum())
-    its = np.unique(truth)
-    right_within = int((its[probabilities[:, its].argmax(axis=1)] == truth).sum())
+    within = int(right_within(probabilities, truth).sum())
     return PerSource(
         images=len(truth),
-        classes=len(its),
+        classes=len(np.unique(truth)),
         accuracy=right / len(truth),
         accuracy_interval=wilson(right, len(truth)),
-        accuracy_within=right_within / len(truth),
-        accuracy_within_interval=wilson(right_within, len(truth)),
+        accuracy_within=within / len(truth),
+        accuracy_within_interval=wilson(within, len(truth)),
         refused=float(1 - accepted[rows].mean()),
     )
+
+
+def right_within(scores: Floats, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which answers are right when only the classes that occur in ``truth`` (n,) may be answered, (n,).
+
+    ``scores`` (n, classes): probabilities or logits.
+    """
+    its = np.unique(truth)
+    found: NDArray[np.bool_] = its[scores[:, its].argmax(axis=1)] == truth
+    return found
 
 
 def accuracy(pipeline: Pipeline, data: Labelled) -> tuple[float, tuple[float, float]]:
