@@ -106,7 +106,7 @@ def measure(
         prepare(TEN, settings.data_root, folder, progress)
         data = dataset.load(folder)
         config: TrainConfig = read_config(ROOT / "training" / "quick.yaml").model_copy(
-            update={"label_smoothing": 0.1, **changes}
+            update={"label_smoothing": 0.1, "first_side": 32, **changes}
         )
         run = open_run(settings.var / "bench", config, data.digest + name)
         with changed():

@@ -92,7 +92,7 @@ def cifar10_network(settings: Settings) -> tuple[Network, tuple[str, ...], Label
         return part[0][rows], np.searchsorted(ten, part[1][rows])
 
     config = read_config(ROOT / "training" / "quick.yaml").model_copy(
-        update={"name": "resampling", "widths": WIDTHS, "epochs": EPOCHS, "balance": "plain"}
+        update={"name": "resampling", "widths": WIDTHS, "epochs": EPOCHS, "balance": "plain", "first_side": 32}
     )
     train, validation = (own(data[split], data.sources[split]) for split in ("train", "validation"))
     with progress_bar() as progress:
