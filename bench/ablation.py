@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 RECIPE = "the recipe"
 VARIANTS: dict[str, dict[str, Any]] = {
-    RECIPE: {},
     "SGD instead of Muon": {"optimizer": "sgd", "learning_rate": 0.2},
     "random first layer": {"initial": "first layer"},
     "whitening eps 5e-4, as published": {"whitening_eps": 5e-4},
@@ -45,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ablation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS)[1:], default=list(VARIANTS)[1:], metavar="VARIANT")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     arguments = parser.parse_args()
     settings = read_settings()
     configure_environment(settings)
@@ -65,7 +64,7 @@ def main() -> int:
     print("|---|---:|---:|")
     recipe = np.zeros(arguments.seeds)
     for name in (RECIPE, *arguments.only):
-        options = dict(VARIANTS[name])
+        options = dict(VARIANTS.get(name, {}))
         initial, flips = options.pop("initial", ""), options.pop("flips", "")
         accuracy = np.zeros(arguments.seeds)
         for seed in range(arguments.seeds):
