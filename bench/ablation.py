@@ -93,6 +93,7 @@ def _start(config: Any, pixels: NDArray[np.uint8], classes: int, initial: str) -
         classes,
         whitening_kernel(pixels[:WHITENING_IMAGES], config.whitening_eps),
         config.seed,
+        depths=config.depths,
         precision=resolved(config.precision),
     )
     rng = np.random.default_rng(config.seed)

@@ -18,6 +18,8 @@ class ConfigError(Exception):
 
 NetworkTag = Annotated[str, Field(pattern=r"^cifar_cnn:[a-z0-9-]+$")]
 
+Depth = Literal[2, 3]
+
 
 class TrainConfig(BaseModel):
     """What decides a network, given the data: everything that is not code."""
@@ -30,6 +32,9 @@ class TrainConfig(BaseModel):
     teachers: tuple[NetworkTag, ...] = Field((), description="tags of the networks whose answers are learned, too")
     teacher_share: float = Field(0.7, gt=0, le=1, description="of a photo's label, what a teacher says of it")
     widths: tuple[int, int, int] = Field(description="channels of the three blocks")
+    depths: tuple[Depth, Depth, Depth] = Field(
+        (2, 2, 2), description="convolutions of the three blocks; three have a residual connection past the last two"
+    )
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     optimizer: Literal["muon", "sgd"] = "muon"

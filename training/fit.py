@@ -64,6 +64,7 @@ def fit(
             classes,
             whitening_kernel(train[0][:WHITENING_IMAGES], config.whitening_eps),
             config.seed,
+            depths=config.depths,
             weight_decay=l2(config),
             precision=resolved(config.precision),
         )

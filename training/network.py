@@ -42,19 +42,22 @@ def build(
     kernel: NDArray[np.float32],
     seed: int,
     *,
+    depths: tuple[int, int, int] = (2, 2, 2),
     weight_decay: float = 0.0,
     precision: str = "float32",
 ) -> keras.Model:
     """The network as it is trained: pixels uint8 (n, h, w, 3) -> [logits (n, classes), embedding (n, widths[-1])].
 
     h and w are 32 in what is served and 16 at least: a fit may begin with smaller photos. Normalisation is part of
-    the model, so nothing but pixels crosses its border. ``weight_decay``: L2 of the kernels.
-    ``precision``: Keras' dtype policy; variables and logits are float32 under each.
+    the model, so nothing but pixels crosses its border. ``widths``, ``depths``: channels and convolutions of each
+    block, of which the first halves the sides; where they are three, the last two add to what it gives (as in
+    airbench96). ``weight_decay``: L2 of the kernels. ``precision``: Keras' dtype policy; variables and logits are
+    float32 under each.
     """
     from training.layers import FusedBatchNormalization, fast_gelu
 
     layers = (FusedBatchNormalization, fast_gelu)
-    model = _connect(widths, classes, kernel.shape[-1], layers, weight_decay, precision, side=None)
+    model = _connect(widths, depths, classes, kernel.shape[-1], layers, weight_decay, precision, side=None)
     model.get_layer(WHITEN).set_weights([kernel, np.zeros(kernel.shape[-1], np.float32)])
     rng = np.random.default_rng(seed)
     for layer in model.layers:
@@ -91,12 +94,12 @@ def trained_form(
     """
     from keras.layers import BatchNormalization
 
-    widths, classes, _ = _sizes(served)
+    widths, depths, classes, _ = _sizes(served)
     kernel = served.get_layer(WHITEN).get_weights()[0]
     weights = {layer.name: layer.get_weights() for layer in served.layers if layer.weights}
     if head is not None:
         classes, weights[HEAD] = head.shape[1], [head]
-    model = build(widths, classes, kernel, 0, weight_decay=weight_decay, precision=precision)
+    model = build(widths, classes, kernel, 0, depths=depths, weight_decay=weight_decay, precision=precision)
     for name, values in weights.items():
         model.get_layer(name).set_weights(values)
     for layer in model.layers:
@@ -121,14 +124,21 @@ def is_mirrored(model: keras.Model) -> bool:
     return any(layer.name == VIEWS for layer in model.layers)
 
 
-def _sizes(model: keras.Model) -> tuple[tuple[int, int, int], int, int]:
-    """Widths, classes and whitening filters of ``model``."""
-    first, second, third = (int(model.get_layer(f"conv{block}a").filters) for block in (1, 2, 3))
-    return (first, second, third), int(model.get_layer(HEAD).units), int(model.get_layer(WHITEN).filters)
+def _sizes(model: keras.Model) -> tuple[tuple[int, int, int], tuple[int, int, int], int, int]:
+    """Widths and depths of the blocks of ``model``, its classes and its whitening filters."""
+    first, second, third = (_block(model, number) for number in (1, 2, 3))
+    widths, depths = (first[0], second[0], third[0]), (len(first), len(second), len(third))
+    return widths, depths, int(model.get_layer(HEAD).units), int(model.get_layer(WHITEN).filters)
+
+
+def _block(model: keras.Model, number: int) -> list[int]:
+    """Channels of each convolution of a block of ``model``, counted from 1."""
+    return [int(layer.filters) for layer in model.layers if layer.name.startswith(f"conv{number}")]
 
 
 def _connect(
     widths: tuple[int, int, int],
+    depths: tuple[int, int, int],
     classes: int,
     whitening: int,
     parts: tuple[type[keras.layers.BatchNormalization], Callable[[Any], Any] | str],
@@ -144,12 +154,22 @@ def _connect(
     norm, activation = parts
     decay = keras.regularizers.L2(weight_decay) if weight_decay else None
 
-    def block(x: keras.KerasTensor, channels: int, name: str, *, pool: bool) -> keras.KerasTensor:
+    def convolved(x: keras.KerasTensor, channels: int, name: str, *, pool: bool = False) -> keras.KerasTensor:
         conv = {"padding": "same", "use_bias": False, "kernel_regularizer": decay, "dtype": precision}
         x = layers.Conv2D(channels, 3, kernel_initializer="zeros", name=f"conv{name}", **conv)(x)
         x = layers.MaxPooling2D(2, dtype=precision)(x) if pool else x
-        x = norm(momentum=MOMENTUM, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
+        return norm(momentum=MOMENTUM, epsilon=1e-5, scale=False, dtype=precision, name=f"norm{name}")(x)
+
+    def active(x: keras.KerasTensor) -> keras.KerasTensor:
         return layers.Activation(activation, dtype=precision)(x)
+
+    def block(x: keras.KerasTensor, channels: int, depth: int, number: int) -> keras.KerasTensor:
+        first = x = active(convolved(x, channels, f"{number}a", pool=True))
+        x = convolved(x, channels, f"{number}b")
+        if depth == 2:
+            return active(x)
+        x = convolved(active(x), channels, f"{number}c")
+        return active(layers.Add(dtype=precision)([x, first]))
 
     inputs = x = keras.Input((side, side, 3), dtype="uint8", name="pixels")
     if mirror:
@@ -158,9 +178,8 @@ def _connect(
     x = layers.Rescaling((1 / (255.0 * STD)).tolist(), (-MEAN / STD).tolist(), dtype="float32", name="normalise")(x)
     x = layers.Conv2D(whitening, PATCH, trainable=False, dtype="float32", name=WHITEN)(x)
     x = layers.Activation(activation, dtype=precision)(x)
-    for number, width in enumerate(widths, 1):
-        for part in "ab":
-            x = block(x, width, f"{number}{part}", pool=part == "a")
+    for number, (width, depth) in enumerate(zip(widths, depths, strict=True), 1):
+        x = block(x, width, depth, number)
     x = layers.GlobalMaxPooling2D(dtype=precision, name="embedding")(x)
     if mirror:
         x = ops.mean(ops.reshape(x, (2, -1, widths[-1])), axis=0)

@@ -23,7 +23,8 @@ CONFIGS = sorted(path for path in (ROOT / "training").glob("*.yaml") if path.nam
 def test_what_is_served_fits_the_budget(path: Path) -> None:
     config = read_config(path)
     assert config.name == path.stem
-    model = served_form(build(config.widths, 27, np.zeros((2, 2, 3, 24), np.float32), 0), mirror=config.mirror)
+    trained = build(config.widths, 27, np.zeros((2, 2, 3, 24), np.float32), 0, depths=config.depths)
+    model = served_form(trained, mirror=config.mirror)
     assert model.count_params() <= 2_500_000
     assert 2 * macs(model) <= 0.3e9
 

@@ -19,14 +19,14 @@ from training.precision import resolved
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
 
-TWO_GELUS = 2e-3
-"""What is trained and what is served compute it in two ways that differ by up to 5e-4 in each layer."""
+TWO_GELUS = 1e-3
+"""Of the largest logit: what is trained and what is served compute it in two ways, 5e-4 apart in each layer."""
 
 
-@pytest.fixture(scope="module")
-def trained() -> keras.Model:
-    """A network whose every weight differs from its initial value."""
-    model = build((8, 12, 16), 3, whitening_kernel(PIXELS), seed=1)
+@pytest.fixture(scope="module", params=[(2, 2, 2), (2, 3, 3)], ids=str)
+def trained(request: pytest.FixtureRequest) -> keras.Model:
+    """A network whose every weight differs from its initial value, without and with residual connections."""
+    model = build((8, 12, 16), 3, whitening_kernel(PIXELS), seed=1, depths=request.param)
     rng = np.random.default_rng(1)
     model.set_weights([w + rng.normal(0, 0.05, w.shape).clip(-0.2, 0.2) for w in model.get_weights()])
     return model
@@ -75,7 +75,8 @@ def test_the_forms_turn_into_each_other(trained: keras.Model) -> None:
     assert (is_mirrored(plain), is_mirrored(mirrored)) == (False, True)
     back = trained_form(mirrored, weight_decay=0.0, precision="float32")
     assert np.allclose(answers(back, PIXELS)[0], answers(trained, PIXELS)[0], atol=1e-6)
-    assert np.allclose(answers(plain, PIXELS)[0], answers(trained, PIXELS)[0], atol=TWO_GELUS)
+    logits = answers(trained, PIXELS)[0]
+    assert np.allclose(answers(plain, PIXELS)[0], logits, rtol=0, atol=TWO_GELUS * np.abs(logits).max())
     assert mirrored.count_params() == plain.count_params() == back.count_params()
 
 
@@ -90,9 +91,23 @@ def test_another_head_changes_the_classes_and_nothing_else(trained: keras.Model)
     assert np.allclose(embedding, same, atol=1e-5)
 
 
+def test_a_third_convolution_adds_to_what_the_first_of_its_block_gives() -> None:
+    shallow, deep = (build((8, 12, 16), 3, whitening_kernel(PIXELS), seed=1, depths=(2, 2, d)) for d in (2, 3))
+    for layer in shallow.layers:
+        if layer.weights:
+            deep.get_layer(layer.name).set_weights(layer.get_weights())
+    for name, kernel in (("conv3b", RNG.normal(size=(3, 3, 16, 16))), ("conv3c", np.zeros((3, 3, 16, 16)))):
+        deep.get_layer(name).set_weights([kernel])
+    first = keras.Model(shallow.input, shallow.get_layer("norm3a").output).predict_on_batch(PIXELS)
+    passed_on = ops.convert_to_numpy(fast_gelu(fast_gelu(first))).max(axis=(1, 2))
+    assert np.allclose(answers(deep, PIXELS)[1], passed_on, atol=1e-5)
+
+
 def test_operations_are_counted_by_hand(trained: keras.Model) -> None:
     whiten, first = 31 * 31 * 12 * 24, 31 * 31 * 9 * 24 * 8 + 15 * 15 * 9 * 8 * 8
     second, third = 15 * 15 * 9 * 8 * 12 + 7 * 7 * 9 * 12 * 12, 7 * 7 * 9 * 12 * 16 + 3 * 3 * 9 * 16 * 16
+    if any(layer.name == "conv2c" for layer in trained.layers):
+        second, third = second + 7 * 7 * 9 * 12 * 12, third + 3 * 3 * 9 * 16 * 16
     convolutions, head = whiten + first + second + third, 16 * 3
     assert macs(served_form(trained, mirror=False)) == convolutions + head
     assert macs(served_form(trained, mirror=True)) == 2 * convolutions + head
