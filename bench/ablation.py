@@ -84,18 +84,10 @@ def main() -> int:
 
 def _start(config: Any, pixels: NDArray[np.uint8], classes: int, initial: str) -> keras.Model:
     """The network of ``config`` with a part of it drawn at random, uniform in ±1/sqrt(inputs)."""
-    from training.fit import WHITENING_IMAGES
-    from training.network import WHITEN, build, whitening_kernel
-    from training.precision import resolved
+    from training.fit import fresh
+    from training.network import WHITEN
 
-    model = build(
-        config.widths,
-        classes,
-        whitening_kernel(pixels[:WHITENING_IMAGES], config.whitening_eps),
-        config.seed,
-        depths=config.depths,
-        precision=resolved(config.precision),
-    )
+    model = fresh(config, pixels, classes)
     rng = np.random.default_rng(config.seed)
     for layer in model.layers:
         if layer.name == WHITEN if initial == "first layer" else layer.name.startswith("conv"):

@@ -59,15 +59,7 @@ def fit(
     keras.utils.set_random_seed(config.seed)
     done, model = _last_checkpoint(folder)
     if model is None:
-        model = start or build(
-            config.widths,
-            classes,
-            whitening_kernel(train[0][:WHITENING_IMAGES], config.whitening_eps),
-            config.seed,
-            depths=config.depths,
-            weight_decay=l2(config),
-            precision=resolved(config.precision),
-        )
+        model = start or fresh(config, train[0], classes)
         _compile(model, config, steps=config.epochs * _epoch_images(config, train[1]) // config.batch_size)
     if done == config.epochs:
         return model
@@ -88,6 +80,19 @@ def fit(
             callbacks=[bookkeeping],
         )
     return model
+
+
+def fresh(config: TrainConfig, pixels: NDArray[np.uint8], classes: int) -> keras.Model:
+    """The network of ``config`` before its first step; ``pixels``: the training photos, uint8 (n, 32, 32, 3)."""
+    return build(
+        config.widths,
+        classes,
+        whitening_kernel(pixels[:WHITENING_IMAGES], config.whitening_eps),
+        config.seed,
+        depths=config.depths,
+        weight_decay=l2(config),
+        precision=resolved(config.precision),
+    )
 
 
 def history(folder: Path) -> list[dict[str, float]]:
