@@ -214,10 +214,18 @@ def retrain(
     least_photos: int,
     trusted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Train a challenger on base data and accepted corrections; serve it if `training.retrain.judge` says so."""
+    """Train a challenger on base data and accepted corrections; serve it if `training.retrain.judge` says so.
+
+    Raises:
+        RetrainError: the configuration names a network to start from or teachers, or there is nothing to train on.
+    """
     from monitoring.feedback import FeedbackStore
     from training import track
 
+    if config.start or config.teachers:
+        raise corrections.RetrainError(
+            f"{config.name}: start and teachers are for train; retrain goes on from the served network"
+        )
     promotion.reconcile(settings)  # says that MLflow is away before the fit, not after it
     pair = served(settings)
     prepare_dataset(classes, settings.data_root, settings.var / "dataset", progress)

@@ -25,7 +25,7 @@ from training.dataset import Dataset
 from training.register import load_run
 from training.retrain import BLEND, blend, extended_head, judge, shrinkage, table, temper, with_corrections
 from training.sources import Labelled
-from training.steps import challenge
+from training.steps import challenge, retrain
 
 LABELS = ("cat", "dog", "Bird")
 Guess = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -300,6 +300,24 @@ def test_the_review_marks_what_contradicts_a_sure_network(store: FeedbackStore) 
     correct(store, "dog", 10, "pending", probability=0.5)
     marks = mark(store, store.pending())
     assert [bool(m.suspected_mislabel) for m in marks.values()] == [True] * 10 + [False] * 10
+
+
+@pytest.mark.parametrize("option", [{"start": "cifar_cnn:a"}, {"teachers": ("cifar_cnn:a",)}])
+def test_a_network_to_start_from_or_learn_from_is_not_passed_over_in_silence(
+    option: dict[str, Any], tmp_path: Path
+) -> None:
+    config = TrainConfig(name="other", widths=(8, 8, 8), epochs=1, batch_size=8, learning_rate=0.1, **option)
+    with pytest.raises(RetrainError, match="other: start and teachers are for train"):
+        retrain(
+            Settings(var=tmp_path),
+            config,
+            tmp_path,
+            lambda *_, **__: None,
+            anew=False,
+            base_images=None,
+            least_photos=30,
+        )
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_challenger_trained_anew_owes_nothing_to_the_champion(starter_pair: Served, tmp_path: Path) -> None:
