@@ -30,7 +30,15 @@ def test_what_is_served_fits_the_budget(path: Path) -> None:
 
 
 def test_there_is_one_for_every_machine() -> None:
-    assert {path.stem for path in CONFIGS} == {"quick", "standard", "best", "robust", "distilled", "retrain"}
+    assert {path.stem for path in CONFIGS} == {
+        "quick",
+        "standard",
+        "best",
+        "best-cpu",
+        "robust",
+        "distilled",
+        "retrain",
+    }
 
 
 def test_the_classes_without_folders_are_those_of_the_product() -> None:
