@@ -29,6 +29,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the head at three times the rate": {"head_rate": 3.0},
     "the head at ten times the rate": {"head_rate": 10.0},
     "random flips instead of alternating ones": {"flips": "random"},
+    "random kernels, random flips, no label smoothing": {
+        "initial": "kernels",
+        "flips": "random",
+        "label_smoothing": 0.0,
+    },
+    "look-ahead": {"weights": "slow"},
     "no flips": {"flip": False},
     "no shift": {"translate": 0},
     "shift by up to 4 pixels": {"translate": 4},
@@ -65,14 +71,18 @@ def main() -> int:
     recipe = np.zeros(arguments.seeds)
     for name in (RECIPE, *arguments.only):
         options = dict(VARIANTS.get(name, {}))
-        initial, flips = options.pop("initial", ""), options.pop("flips", "")
+        initial, flips, weights = (options.pop(part, "") for part in ("initial", "flips", "weights"))
         accuracy = np.zeros(arguments.seeds)
         for seed in range(arguments.seeds):
             config = base.model_copy(update={**options, "seed": seed})
             trained = config.model_copy(update={"mirror": True})  # it decides what is served, not what is trained
-            folder = open_run(settings.var / "bench", trained, data.digest + initial + flips).fit
+            folder = open_run(settings.var / "bench", trained, data.digest + initial + flips + weights).fit
             start = _start(config, data["train"][0], len(data.labels), initial) if initial else None
-            with progress_bar() as progress, mock.patch("training.fit.mirrored", _flips(flips)):
+            with (
+                progress_bar() as progress,
+                mock.patch("training.fit.mirrored", _flips(flips)),
+                mock.patch("training.fit._muon", _muon(weights)),
+            ):
                 model = fit(config, data["train"], data["validation"], len(data.labels), folder, progress, start)
             served = from_keras(served_form(model, mirror=config.mirror))
             accuracy[seed] = (outputs(served, pixels, 500)[0].argmax(axis=1) == labels).mean()
@@ -103,6 +113,17 @@ def _flips(kind: str) -> Callable[[int, int, int], NDArray[np.bool_]]:
     if kind == "random":
         return lambda count, epoch, seed: np.random.default_rng((seed, 3, epoch)).random(count) < 0.5
     return mirrored
+
+
+def _muon(weights: str) -> Callable[[Any, int], keras.optimizers.Optimizer]:
+    from bench.look_ahead import LookingAhead
+    from training.fit import _muon
+
+    def looking_ahead(config: Any, steps: int) -> keras.optimizers.Optimizer:
+        options = _muon(config, steps).get_config()
+        return LookingAhead.from_config({**options, "steps": steps})
+
+    return looking_ahead if weights == "slow" else _muon
 
 
 def spread(values: NDArray[np.float64], sign: str = "") -> str:
